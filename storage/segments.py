@@ -1,0 +1,323 @@
+"""Segments: planned into batches, rendered, and done once their take is stored."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage import given, states, takes
+from storage.models import Corpus, Job, Segment, Take
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pending segment as the planner sees it."""
+
+    id: int
+    tokens_estimate: int
+    rank: int
+    start_tag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A segment as the worker that renders it sees it."""
+
+    id: int
+    job_id: int
+    text: str
+    tokens_estimate: int
+    attempts: int
+    options: Mapping[str, Any]  # of its job
+    own_seed: int | None  # None: its job's
+    corpus_id: int
+    wanted: bool  # False: its corpus was cancelled meanwhile
+
+    @property
+    def seed(self) -> int:
+        """What its attempts' seeds follow from."""
+        return int(self.options["seed"]) if self.own_seed is None else self.own_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A segment as assembly sees it: its take's length and the silence after it."""
+
+    position: int
+    text: str
+    chapter: str | None
+    pause_ms: int
+    take_key: str
+    samples: int
+    sample_rate: int
+    reason: str | None  # the check that its take failed, if any
+    detail: str | None
+
+
+def rank(priority: int, *, interrupted: bool) -> int:
+    """Its place before all fairness: priority first, within it those that were interrupted."""
+    return 2 * priority + (0 if interrupted else 1)
+
+
+def insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add segments, as plain column values, the same columns in each.
+
+    Past SQLAlchemy, which takes as long for a row as Postgres with COPY and SQLite do.
+    """
+    names = ", ".join(rows[0])
+    values = [tuple(row.values()) for row in rows]
+    if connection.dialect.name == "sqlite":
+        marks = ", ".join("?" * len(rows[0]))
+        connection.exec_driver_sql(f"INSERT INTO segments ({names}) VALUES ({marks})", values)  # noqa: S608
+    else:
+        _copy(connection, f"COPY segments ({names}) FROM STDIN", values)
+
+
+def _copy(connection: sa.Connection, statement: str, values: Iterable[Sequence[Any]]) -> None:
+    import psycopg
+
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, psycopg.Connection)
+    try:
+        with raw.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+            for row in values:
+                copy.write_row(row)
+    except psycopg.Error as error:  # as SQLAlchemy tells of every other one
+        raise sa.exc.DBAPIError.instance(
+            statement, None, error, psycopg.Error, connection_invalidated=raw.closed, dialect=connection.dialect
+        ) from error
+
+
+def pending(connection: sa.Connection, pool: str, limit: int) -> list[Candidate]:
+    """The next segments to be planned, in order: one index range however deep the backlog.
+
+    On Postgres they are locked, and those another planner holds are passed over.
+    """
+    query = (
+        sa.select(Segment.id, Segment.tokens_estimate, Segment.rank, Segment.start_tag)
+        .where(Segment.pool == pool, Segment.state == sa.literal_column("'pending'"))
+        .order_by(Segment.rank, Segment.start_tag, Segment.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [Candidate(*row) for row in connection.execute(query)]
+
+
+def put_in_batch(connection: sa.Connection, ids: Sequence[int], batch_id: int) -> None:
+    """Move pending segments into a batch."""
+    for chunk in takes.chunks(ids):
+        connection.execute(
+            sa.update(Segment)
+            .where(Segment.id.in_(chunk), Segment.state == states.Segment.PENDING)
+            .values(state=states.Segment.BATCHED, batch_id=batch_id)
+        )
+
+
+def of_batch(connection: sa.Connection, batch_id: int) -> list[Work]:
+    """What is left to render of a batch, in planning order."""
+    query = (
+        sa.select(
+            Segment.id,
+            Segment.job_id,
+            Segment.text,
+            Segment.tokens_estimate,
+            Segment.attempts,
+            Job.options,
+            Segment.seed,
+            Job.corpus_id,
+            Corpus.state != states.Corpus.CANCELLED,
+        )
+        .join(Job, Job.id == Segment.job_id)
+        .join(Corpus, Corpus.id == Job.corpus_id)
+        .where(Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED)
+        .order_by(Segment.rank, Segment.start_tag, Segment.id)
+    )
+    return [Work(*row) for row in connection.execute(query)]
+
+
+_DONE = {"id": "bigint", "take_key": "text", "reason": "text", "detail": "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A segment whose take is stored; with a reason where the take failed a check and needs a listen."""
+
+    id: int
+    take_key: str
+    reason: str | None = None
+    detail: str | None = None
+
+
+def finish(connection: sa.Connection, batch_id: int, done: Sequence[Done]) -> dict[int, int]:
+    """Mark segments of a batch as done: how many by job. Those cancelled meanwhile, or done before, are passed over.
+
+    The caller holds the batch's row lock and has checked its lease (`batches.fence`).
+    """
+    if not done:
+        return {}
+    statement = sa.text(f"""
+        UPDATE segments SET state = 'done', take_key = given.take_key, reason = given.reason, detail = given.detail,
+               batch_id = NULL
+        FROM {given.table(connection, _DONE)}
+        WHERE segments.id = given.id AND segments.batch_id = :batch_id AND segments.state = 'batched'
+        RETURNING segments.job_id
+    """)  # noqa: S608
+    parameters = given.rows([item.id, item.take_key, item.reason, item.detail] for item in done)
+    counts: dict[int, int] = {}
+    for (job_id,) in connection.execute(statement, {**parameters, "batch_id": batch_id}):
+        counts[job_id] = counts.get(job_id, 0) + 1
+    return counts
+
+
+_REFUSED = {"id": "bigint", "attempts": "bigint", "reason": "text", "detail": "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A segment whose rendering gave no take that could be used; `attempts` is how often that was so before."""
+
+    id: int
+    attempts: int
+    reason: str
+    detail: str
+
+
+def hold(connection: sa.Connection, batch_id: int, refused: Sequence[Refused]) -> None:
+    """Count an error of each of these and leave them in their batch until it ends: then they go on together.
+
+    Doing it twice is doing it once. The caller holds the batch's row lock and has checked its lease.
+    """
+    if not refused:
+        return
+    statement = sa.text(f"""
+        UPDATE segments SET attempts = given.attempts + 1, reason = given.reason, detail = given.detail
+        FROM {given.table(connection, _REFUSED)}
+        WHERE segments.id = given.id AND segments.batch_id = :batch_id AND segments.state = 'batched'
+              AND segments.attempts = given.attempts
+    """)  # noqa: S608
+    parameters = given.rows([item.id, item.attempts, item.reason, item.detail] for item in refused)
+    connection.execute(statement, {**parameters, "batch_id": batch_id})
+
+
+def fail(
+    connection: sa.Connection,
+    batch_id: int,
+    segment_id: int,
+    *,
+    reason: str,
+    detail: str,
+    attempts_allowed: int,
+) -> int | None:
+    """Count an error of the item itself: pending again, or failed for good, where its job's number is returned."""
+    mine = (Segment.id == segment_id, Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED)
+    again = (
+        sa.update(Segment)
+        .where(*mine, Segment.attempts + 1 < attempts_allowed)
+        .values(
+            state=states.Segment.PENDING,
+            batch_id=None,
+            attempts=Segment.attempts + 1,
+            reason=reason,
+            detail=detail,
+        )
+    )
+    if connection.execute(again).rowcount:
+        return None
+    for_good = (
+        sa.update(Segment)
+        .where(*mine)
+        .values(
+            state=states.Segment.FAILED,
+            batch_id=None,
+            attempts=Segment.attempts + 1,
+            reason=reason,
+            detail=detail,
+        )
+        .returning(Segment.job_id)
+    )
+    return connection.execute(for_good).scalar_one_or_none()
+
+
+def give_back(connection: sa.Connection, batch_id: int, *, interrupted: bool) -> int:
+    """Return what is left of a batch to the pending segments: how many. An interruption puts them first."""
+    values: dict[str, Any] = {"state": states.Segment.PENDING, "batch_id": None}
+    if interrupted:
+        values["interruptions"] = Segment.interruptions + 1
+        values["rank"] = Segment.rank - Segment.rank % 2
+    step = (
+        sa.update(Segment)
+        .where(Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED)
+        .values(**values)
+    )
+    return connection.execute(step).rowcount
+
+
+def least_interruptions(connection: sa.Connection, batch_id: int) -> int:
+    """How often each segment that is left of a batch was interrupted, at least; 0 where none is left."""
+    query = sa.select(sa.func.min(Segment.interruptions)).where(
+        Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED
+    )
+    return connection.execute(query).scalar_one() or 0
+
+
+def move_to_batch(connection: sa.Connection, ids: Sequence[int], source: int, target: int) -> None:
+    """Move what is left of one batch into another."""
+    for chunk in takes.chunks(ids):
+        connection.execute(
+            sa.update(Segment)
+            .where(Segment.id.in_(chunk), Segment.batch_id == source, Segment.state == states.Segment.BATCHED)
+            .values(batch_id=target)
+        )
+
+
+def parts(connection: sa.Connection, job_id: int) -> list[Part]:
+    """A job's segments with their takes, in the order in which they are heard."""
+    query = (
+        sa.select(
+            Segment.position,
+            Segment.text,
+            Segment.chapter,
+            Segment.pause_ms,
+            Segment.take_key,
+            Take.samples,
+            Take.sample_rate,
+            Segment.reason,
+            Segment.detail,
+        )
+        .join(Take, Take.take_key == Segment.take_key)
+        .where(Segment.job_id == job_id)
+        .order_by(Segment.position)
+    )
+    return [Part(*row) for row in connection.execute(query)]  # type: ignore[arg-type]
+
+
+def failed(connection: sa.Connection, corpus_id: int) -> Iterator[sa.Row[Any]]:
+    """Segments of a corpus that failed for good or need a listen: custom_id, position, text, reason, detail, state."""
+    query = (
+        sa.select(Job.custom_id, Segment.position, Segment.text, Segment.reason, Segment.detail, Segment.state)
+        .join(Job, Job.id == Segment.job_id)
+        .where(
+            Job.corpus_id == corpus_id,
+            sa.or_(
+                Segment.state == states.Segment.FAILED,
+                sa.and_(Segment.state == states.Segment.DONE, Segment.reason.is_not(None)),
+            ),
+        )
+        .order_by(Job.position, Segment.position)
+    )
+    yield from connection.execute(query)  # type: ignore[misc]
+
+
+def any_pending(connection: sa.Connection, pool: str) -> bool:
+    """Whether a pool has segments to be planned."""
+    query = sa.select(Segment.id).where(Segment.pool == pool, Segment.state == sa.literal_column("'pending'"))
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def wanted(connection: sa.Connection, batch_id: int) -> int:
+    """How many segments of a batch are still to be rendered; those that were cancelled are not."""
+    query = sa.select(sa.func.count()).where(
+        Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED
+    )
+    return int(connection.execute(query).scalar_one())

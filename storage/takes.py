@@ -1,0 +1,125 @@
+"""Takes and partials: what has been rendered, and how far what was interrupted had got."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from storage import given, pools
+from storage.database import now
+from storage.models import Partial, Take
+
+CHUNK = 1000  # keys asked for in one query
+APPROVED = "approved"  # among a take's metrics: a person has found it good
+
+Item = TypeVar("Item")
+
+_COLUMNS = {
+    "take_key": "text",
+    "engine": "text",
+    "sample_rate": "bigint",
+    "samples": "bigint",
+    "tokens": "bigint",
+    "has_codes": "boolean",
+    "metrics": "json",
+    "recipe": "json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewTake:
+    """A take whose bytes are in the store already, about to be recorded."""
+
+    take_key: str
+    engine: str
+    sample_rate: int
+    samples: int
+    tokens: int
+    has_codes: bool
+    metrics: Mapping[str, Any]
+    recipe: Mapping[str, Any] | None = None  # what its codes need besides to become the same sound again
+
+
+def known(connection: sa.Connection, keys: Iterable[str]) -> set[str]:
+    """Which of these takes exist."""
+    return set(connection.scalars(sa.select(Take.take_key).where(_among(connection, keys))))
+
+
+def metrics(connection: sa.Connection, keys: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """What was measured of those of these takes that exist, by take key."""
+    query = sa.select(Take.take_key, Take.metrics).where(_among(connection, keys))
+    return {row.take_key: row.metrics for row in connection.execute(query)}
+
+
+def approve(connection: sa.Connection, keys: Sequence[str]) -> None:
+    """Note that a person has listened to these takes and found them good: no check speaks against them any more."""
+    for key, measured in sorted(metrics(connection, keys).items()):
+        step = sa.update(Take).where(Take.take_key == key)
+        connection.execute(step.values(metrics={**measured, APPROVED: True}))
+
+
+def record(connection: sa.Connection, new: Sequence[NewTake]) -> None:
+    """Write down takes whose bytes are stored, and forget their partials. One that is known stays as it was."""
+    if not new:
+        return
+    rows = [
+        [dict(take.metrics) if name == "metrics" else getattr(take, name) for name in _COLUMNS]
+        for take in sorted(new, key=lambda take: take.take_key)  # one order everywhere: no deadlocks
+    ]
+    names = ", ".join(_COLUMNS)
+    at = now().compile(dialect=connection.dialect)
+    connection.execute(
+        sa.text(
+            f"INSERT INTO takes ({names}, created_at) SELECT {names}, {at} FROM {given.table(connection, _COLUMNS)}"  # noqa: S608
+            " WHERE true ON CONFLICT DO NOTHING"
+        ),
+        given.rows(rows),
+    )
+    forget(connection, [take.take_key for take in new])
+
+
+def forget(connection: sa.Connection, keys: Sequence[str]) -> None:
+    """Drop the partials of takes that are finished or not wanted."""
+    if keys:
+        connection.execute(sa.delete(Partial).where(_among(connection, keys)))
+
+
+def partials(connection: sa.Connection, keys: Iterable[str]) -> dict[str, bytes]:
+    """How far interrupted takes had got, by take key."""
+    query = sa.select(Partial.take_key, Partial.state).where(_among(connection, keys))
+    return {row.take_key: row.state for row in connection.execute(query)}
+
+
+def keep_partials(connection: sa.Connection, states: Mapping[str, tuple[bytes, int]]) -> None:
+    """Store partials (state, tokens) by take key; one that is further on is never replaced by a shorter one."""
+    done = known(connection, states)  # a checkpoint may come later than the take itself
+    states = {key: state for key, state in states.items() if key not in done}
+    if not states:
+        return
+    at = connection.scalar(sa.select(now()))
+    rows = [
+        {"take_key": key, "state": state, "tokens": tokens, "updated_at": at}
+        for key, (state, tokens) in sorted(states.items())
+    ]
+    insert = pools.upsert(connection, Partial)
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=["take_key"],
+            set_={name: insert.excluded[name] for name in ("state", "tokens", "updated_at")},
+            where=Partial.tokens < insert.excluded.tokens,
+        ),
+        rows,
+    )
+
+
+def _among(connection: sa.Connection, keys: Iterable[str]) -> sa.TextClause:
+    keys_given = given.table(connection, {"take_key": "text"})
+    condition = sa.text(f"take_key IN (SELECT given.take_key FROM {keys_given})")  # noqa: S608
+    return condition.bindparams(**given.rows([key] for key in keys))
+
+
+def chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """A sequence in pieces that fit one query."""
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]
