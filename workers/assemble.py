@@ -1,0 +1,469 @@
+"""From takes to a job's audio: join with pauses, level, encode, caption, store, end the job.
+
+Takes are streamed from the store into the encoder, so memory does not grow with the length of the book. Short jobs are
+encoded many at a time; a long one is cut into reels, which every worker that is free helps to encode.
+"""
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from sqlalchemy import Connection
+
+from storage import corpora, errors, jobs, keys, segments
+from storage import reels as reel_rows
+from storage.database import Database
+from storage.objects.store import Store
+from workers import lease as leases
+from workers import levels, reels
+from workers.audio import acx, captions, encode, ffmpeg, loudness, splice
+from workers.deliverables import Deliverable
+from workers.programme import Programme, Reader, TakesGoneError
+
+log = logging.getLogger(__name__)
+
+ASSEMBLY_VERSION = 2  # of how takes are joined: goes up when the same takes give other bytes
+SHORT_SECONDS = 60.0  # jobs below are encoded together
+AT_ONCE_TOKENS = 80_000  # a quarter of an hour: of longer jobs, one is taken up at a time
+HELPERS = 32  # that are rung for, at most
+PATIENCE = 0.2  # seconds between two looks at reels that others make
+CAPTION_TYPES = {"vtt": "text/vtt", "srt": "application/x-subrip", "json": "application/json"}
+_TAGS = ("title", "author", "album", "language")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a worker assembles with."""
+
+    database: Database
+    store: Store
+    owner: str
+    scratch: Path  # where files are made before they are stored
+    lease_seconds: float = 60.0
+    attempts: int = 3
+    ended: Callable[[Sequence[int]], None] = field(
+        default=lambda corpus_ids: None
+    )  # corpora that have ended with it
+    encoding: Callable[[int, float], None] = field(
+        default=lambda job_id, share: None
+    )  # a long job, 0 to 1 of it
+    ring: Callable[[Sequence[int]], None] = field(
+        default=lambda job_ids: None
+    )  # there are reels to be made: once for each helper that would have something to do
+
+
+def run(bench: Bench, *, limit: int = 1, stop: Event | None = None) -> int:
+    """Assemble up to `limit` jobs that wait for it, the most urgent first, or help with a long one: how many were taken up.
+
+    Safe to call twice, at once, anywhere: each job is leased, and its audio is written once under its assembly key.
+    """
+    stop = stop or Event()
+    with bench.database.write() as connection:
+        claimed = jobs.claim(connection, bench.owner, bench.lease_seconds, limit, tokens=AT_ONCE_TOKENS)
+    if not claimed:
+        return int(_help(bench))
+    waiting = {lease.job_id: lease for lease in claimed}
+
+    def renew() -> None:
+        with bench.database.write() as connection:
+            jobs.renew(connection, list(waiting.values()), bench.lease_seconds)
+
+    with leases.kept(renew, bench.lease_seconds, Event()):
+        try:
+            _all(bench, claimed, waiting, stop)
+        finally:
+            _give_back(bench, list(waiting.values()))
+    return len(claimed)
+
+
+def _all(
+    bench: Bench, claimed: Sequence[jobs.AssemblyLease], waiting: dict[int, jobs.AssemblyLease], stop: Event
+) -> None:
+    """Jobs that need no encoding first, then the short ones together, then the long ones one by one."""
+    short: list[_Ready] = []
+    long: list[_Ready] = []
+    for lease in claimed:
+        if stop.is_set():
+            return
+        with _told(bench, lease, waiting):
+            ready = _prepare(bench, lease)
+            if ready is not None:
+                (short if ready.programme.seconds < SHORT_SECONDS else long).append(ready)
+                continue
+        waiting.pop(lease.job_id, None)
+    if short and not stop.is_set():
+        _make_together(bench, short, waiting)
+    for ready in long:
+        if stop.is_set():
+            return
+        with _told(bench, ready.lease, waiting), tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
+            if not _make_long(bench, ready, Path(folder), stop):
+                return
+        waiting.pop(ready.lease.job_id, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A job whose programme is laid out."""
+
+    lease: jobs.AssemblyLease
+    programme: Programme
+    levels: levels.Levels | None
+    wanted: Sequence[Deliverable]
+    key: str
+
+    def gain(self, wanted: Deliverable) -> float | None:
+        return None if self.levels is None else self.levels.gain(wanted)
+
+    def audio_key(self, number: int) -> str:
+        """Where a deliverable lies in the store."""
+        wanted = self.wanted[number]
+        key = self.key if not number else keys.digest({"of": self.key, "deliverable": wanted.stored()})
+        return keys.audio(key, wanted.kind.suffix)
+
+    def output(self, number: int, folder: Path, cover: Path | None) -> encode.Output:
+        wanted, options = self.wanted[number], self.lease.options
+        return encode.Output(
+            folder / f"{self.lease.job_id}-{number}.{wanted.kind.suffix}",
+            wanted.kind,
+            self.programme.sample_rate,
+            chapters=self.programme.chapters(),
+            tags={name: str(options[name]) for name in _TAGS if options.get(name)},
+            cover=cover,
+            target_rate=wanted.sample_rate,
+            bitrate=wanted.bitrate,
+        )
+
+    def reader(self, store: Store, wanted: Deliverable) -> Reader:
+        ceiling = wanted.level.ceiling if wanted.level is not None else 0.0
+        return reels.reader(store, self.programme.sample_rate, self.gain(wanted), ceiling)
+
+
+def _prepare(bench: Bench, lease: jobs.AssemblyLease) -> "_Ready | None":
+    """A job laid out, None where its audio exists already, made for another job, and it is ended with that."""
+    with bench.database.read() as connection:
+        parts = segments.parts(connection, lease.job_id)
+    programme = Programme.of(parts, lease.options.get("head_ms", 0), lease.options.get("tail_ms", 0))
+    wanted = [Deliverable.of(each) for each in lease.options["deliverables"]]
+    measured = _levels(bench, lease, programme, wanted)
+    key = assembly_key(programme, lease.options, measured)
+    with bench.database.read() as connection:
+        audio = jobs.twin(connection, key)
+    if audio is not None:
+        _complete(bench, lease, audio, _flag(parts, audio.deliverables))
+        return None
+    return _Ready(lease, programme, measured, wanted, key)
+
+
+def _levels(
+    bench: Bench, lease: jobs.AssemblyLease, programme: Programme, wanted: Sequence[Deliverable]
+) -> levels.Levels | None:
+    """The gains of a job's deliverables, measured unless they were before; None where all are as they were spoken."""
+    if all(each.level is None for each in wanted):
+        return None
+    if lease.level is not None and (known := levels.Levels.of(lease.level)).has(wanted):
+        return known
+
+    def sound() -> Iterator[bytes]:
+        return _watched(bench, lease, Reader(bench.store).stream(programme.strips()))
+
+    measured = levels.measure(sound, programme.sample_rate, wanted)
+    if programme.seconds >= SHORT_SECONDS:
+        with bench.database.write() as connection:
+            jobs.keep_level(connection, lease, measured.stored())
+    return measured
+
+
+def _watched(bench: Bench, lease: jobs.AssemblyLease, sound: Iterable[bytes]) -> Iterator[bytes]:
+    """Say now and then that a job goes on, while it is only listened to."""
+    for number, pcm in enumerate(sound):
+        if number % 200 == 0:
+            bench.encoding(lease.job_id, 0.0)
+        yield pcm
+
+
+def _make_together(bench: Bench, short: Sequence[_Ready], waiting: dict[int, jobs.AssemblyLease]) -> None:
+    """Short jobs, many in one encoder: starting it would cost more than their sound."""
+    with tempfile.TemporaryDirectory(dir=bench.scratch) as name:
+        folder = Path(name)
+        made: list[tuple[_Ready, list[tuple[encode.Output, bytes]]]] = []
+        for ready in short:
+            with _told(bench, ready.lease, waiting):
+                cover = _cover(bench.store, ready, folder)
+                files = [
+                    (
+                        ready.output(number, folder, cover),
+                        b"".join(ready.reader(bench.store, wanted).stream(ready.programme.strips())),
+                    )
+                    for number, wanted in enumerate(ready.wanted)
+                ]
+                made.append((ready, files))
+        try:
+            encode.encode_many(file for _, files in made for file in files)
+        except encode.EncodeError as error:
+            log.warning("%s", error)  # which of them it was, and what of the rest, is found below, one by one
+        for ready, files in made:
+            with _told(bench, ready.lease, waiting):
+                encode.encode_many(file for file in files if not file[0].path.is_file())
+                _store(bench, ready, folder, [output.path for output, _ in files])
+            waiting.pop(ready.lease.job_id, None)
+
+
+def _make_long(bench: Bench, ready: _Ready, folder: Path, stop: Event) -> bool:
+    """One long job, with whoever is free to help. False: it was to stop before the end."""
+    planned = {
+        number: found
+        for number, wanted in enumerate(ready.wanted)
+        if (found := reels.plan(ready.programme, wanted, ready.gain(wanted)))
+    }
+    if planned:
+        with bench.database.write() as connection:
+            reel_rows.lay_out(connection, ready.lease.job_id, reels.new_rows(planned))
+        for _ in range(min(sum(map(len, planned.values())) - 1, HELPERS)):
+            bench.ring([ready.lease.job_id])
+    cover = _cover(bench.store, ready, folder)
+    outputs = [ready.output(number, folder, cover) for number in range(len(ready.wanted))]
+    for number, output in enumerate(outputs):
+        if number not in planned:
+            if stop.is_set():
+                return False
+            _encode(bench, ready, ready.wanted[number], output)
+    if planned and not _make_reels(bench, ready, sum(map(len, planned.values())), stop):
+        return False
+    for number, found in planned.items():
+        samples = reels.file_samples(ready.programme, outputs[number].file_rate)
+        try:
+            reels.join(bench.store, found, outputs[number], samples)
+        except (errors.ObjectMissingError, splice.BadReelError) as error:
+            with bench.database.write() as connection:  # they are made again at the next attempt
+                reel_rows.forget(connection, ready.lease.job_id)
+            raise ReelsGoneError(reason=error) from error
+    _store(bench, ready, folder, [output.path for output in outputs])
+    if planned:
+        bench.store.delete([keys.reel(reel.key) for found in planned.values() for reel in found])
+    return True
+
+
+class ReelsGoneError(errors.VoicemillError):
+    """Encoded stretches of the programme cannot be used: {reason}. They are made again."""
+
+
+def _make_reels(bench: Bench, ready: _Ready, total: int, stop: Event) -> bool:
+    """Make reels of a job until all are done, by us or by others. False: it was to stop."""
+    job_id = ready.lease.job_id
+    while not stop.is_set():
+        with bench.database.write() as connection:
+            reel = reel_rows.claim(connection, bench.owner, bench.lease_seconds, job_id)
+            left = reel_rows.undone(connection, job_id)
+        bench.encoding(job_id, 1 - left / total)
+        if reel is not None:
+            _make_reel(bench, reel)
+        elif not left:
+            return True
+        else:
+            stop.wait(PATIENCE)
+    return False
+
+
+def _help(bench: Bench) -> bool:
+    """Make one reel of a job that somebody else assembles, who deals with whatever fails. False: there is none."""
+    with bench.database.read() as connection:
+        if not reel_rows.is_any_free(connection):
+            return False
+    with bench.database.write() as connection:
+        reel = reel_rows.claim(connection, bench.owner, bench.lease_seconds)
+    if reel is None:
+        return False
+    try:
+        _make_reel(bench, reel)
+    except (TakesGoneError, encode.EncodeError) as error:
+        log.warning("a reel could not be made: %s", error)
+    return True
+
+
+def _make_reel(bench: Bench, reel: reel_rows.Claimed) -> None:
+    def renew() -> None:
+        with bench.database.write() as connection:
+            reel_rows.renew(connection, reel, bench.owner, bench.lease_seconds)
+
+    with (
+        leases.kept(renew, bench.lease_seconds, Event()),
+        tempfile.TemporaryDirectory(dir=bench.scratch) as folder,
+    ):
+        try:
+            reels.make(bench.store, reels.Reel.of(reel.recipe), Path(folder))
+        except (errors.StoreError, encode.DiskFullError):
+            with bench.database.write() as connection:  # nobody needs to wait for the lease
+                reel_rows.release(connection, reel, bench.owner)
+            raise
+    with bench.database.write() as connection:
+        reel_rows.finish(connection, reel)
+
+
+def _encode(bench: Bench, ready: _Ready, wanted: Deliverable, output: encode.Output) -> None:
+    """Stream one job's programme into an encoder, telling how far it is."""
+    written = 0
+    with encode.Encoder.of(output) as encoder:
+        for pcm in ready.reader(bench.store, wanted).stream(ready.programme.strips()):
+            encoder.write(pcm)
+            written += len(pcm) // 2
+            bench.encoding(ready.lease.job_id, written / max(1, ready.programme.samples))
+
+
+def _cover(store: Store, ready: _Ready, folder: Path) -> Path | None:
+    """The picture that a job names, as a file. Raises ObjectMissingError."""
+    key = ready.lease.options.get("cover")
+    if key is None or not any(wanted.kind.cover for wanted in ready.wanted):
+        return None
+    path = folder / str(key).rpartition("/")[2]
+    if not path.is_file():
+        path.write_bytes(store.get(key))
+    return path
+
+
+@contextmanager
+def _told(bench: Bench, lease: jobs.AssemblyLease, waiting: dict[int, jobs.AssemblyLease]) -> Iterator[None]:
+    """Whatever goes wrong with one job is written down for that job alone."""
+    try:
+        yield
+    except TakesGoneError as error:
+        log.warning("job %s: %s; they are rendered again", lease.custom_id, error)
+        with bench.database.write() as connection:
+            jobs.rewind(connection, lease, error.take_keys)
+    except (errors.StoreError, errors.DatabaseUnreachableError, encode.DiskFullError):
+        raise  # not the job's fault: it is given back
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in encode.DISK_FULL:
+            raise  # nor this
+        log.exception("assembling %s failed", lease.custom_id)
+        told = f"{type(error).__name__}: {error}"
+        with bench.database.write() as connection:
+            jobs.fail(connection, lease, reason="assembly", detail=told, attempts_allowed=bench.attempts)
+            _end_corpus(bench, connection, lease.corpus_id)
+    else:
+        return
+    waiting.pop(lease.job_id, None)
+
+
+def _give_back(bench: Bench, left: Sequence[jobs.AssemblyLease]) -> None:
+    """Jobs that were taken up and not ended: another may have them at once."""
+    if not left:
+        return
+    try:
+        with bench.database.write() as connection:
+            for lease in left:
+                jobs.release(connection, lease)
+    except errors.VoicemillError as error:
+        log.warning("cannot give assemblies back: %s", error)
+
+
+def _complete(bench: Bench, lease: jobs.AssemblyLease, audio: jobs.Audio, flag: str | None) -> None:
+    with bench.database.write() as connection:
+        if jobs.complete(connection, lease, audio, flag):
+            reel_rows.forget(connection, lease.job_id)
+            _end_corpus(bench, connection, lease.corpus_id)
+
+
+def _end_corpus(bench: Bench, connection: Connection, corpus_id: int) -> None:
+    if corpora.finish(connection, corpus_id) is not None:
+        bench.ended([corpus_id])
+
+
+def assembly_key(
+    programme: Programme, options: Mapping[str, Any], measured: levels.Levels | None = None
+) -> str:
+    """What a job's audio is known by: its takes, pauses, chapters and everything that shapes its files."""
+    shaping = ("deliverables", "captions", "cover", "head_ms", "tail_ms", *_TAGS)
+    return keys.digest(
+        {
+            "version": ASSEMBLY_VERSION,
+            "encoder": ffmpeg.version(),
+            "parts": [[part.take_key, part.pause_ms, part.chapter] for part in programme.parts],
+            "texts": [part.text for part in programme.parts] if options["captions"] else None,
+            "options": {name: options.get(name) for name in shaping},
+            "gains": None if measured is None else [loudness.LOUDNESS_VERSION, dict(measured.gains)],
+        }
+    )
+
+
+def _store(bench: Bench, ready: _Ready, folder: Path, paths: Sequence[Path]) -> None:
+    """Put a job's files and captions into the store and end the job."""
+    made = [_made(ready, number, path) for number, path in enumerate(paths)]
+    first = made[0]
+    audio = jobs.Audio(
+        assembly_key=ready.key,
+        audio_key=first["key"],
+        audio_bytes=first["bytes"],
+        audio_sha256=first["sha256"],
+        samples=ready.programme.samples,
+        sample_rate=ready.programme.sample_rate,
+        deliverables=made,
+        level=None if ready.levels is None else ready.levels.stored(),
+    )
+    _caption(bench.store, ready, folder)
+    for number, path in enumerate(paths):
+        media_type = ready.wanted[number].kind.media_type
+        bench.store.upload(made[number]["key"], path, content_type=media_type)
+    _complete(bench, ready.lease, audio, _flag(ready.programme.parts, made))
+
+
+def _made(ready: _Ready, number: int, path: Path) -> dict[str, Any]:
+    """What is told of one file."""
+    wanted = ready.wanted[number]
+    rate = wanted.kind.rate(wanted.sample_rate or ready.programme.sample_rate, wanted.bitrate)
+    told: dict[str, Any] = {
+        **wanted.stored(),
+        "sample_rate": rate,
+        "key": ready.audio_key(number),
+        "bytes": path.stat().st_size,
+        "sha256": _sha256(path),
+    }
+    if (gain := ready.gain(wanted)) is not None:
+        told["gain_db"] = gain
+    if wanted.preset == "acx":
+        measured = acx.measure(path)
+        told["measured"] = asdict(measured)
+        if (problem := measured.problem()) is not None:
+            told["problem"] = f"ACX would not take it: {problem}"
+    return told
+
+
+def _caption(store: Store, ready: _Ready, folder: Path) -> None:
+    programme = ready.programme
+    for kind in ready.lease.options["captions"]:
+        path = folder / f"{ready.lease.job_id}.{kind}"
+        if kind == "json":
+            lines = captions.timing(_timed(programme), programme.samples, programme.sample_rate)
+        else:
+            lines = (captions.vtt if kind == "vtt" else captions.srt)(programme.cues(), programme.sample_rate)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(lines)
+        store.upload(keys.captions(ready.key, kind), path, content_type=CAPTION_TYPES[kind])
+
+
+def _timed(programme: Programme) -> Iterator[tuple[captions.Cue, dict[str, Any]]]:
+    for part, cue in zip(programme.parts, programme.cues(), strict=True):
+        yield cue, {"segment": part.position, "chapter": part.chapter, "take": part.take_key}
+
+
+def _flag(parts: Sequence[segments.Part], made: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why a job needs a listen, None where every take and every file passed its checks."""
+    flagged = [part for part in parts if part.reason]
+    told = []
+    if flagged:
+        first = flagged[0]
+        more = f", and {len(flagged) - 1} more" if len(flagged) > 1 else ""
+        told.append(f"segment {first.position}: {first.reason} ({first.detail}){more}")
+    told += [each["problem"] for each in made if each.get("problem")]
+    return "; ".join(told) or None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Listening to takes by machine: optional, off by default. `words` compares, `recogniser` hears."""

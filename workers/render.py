@@ -1,0 +1,553 @@
+"""The life of a batch: claim, load, skip what exists, render, check, store, finish."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from math import inf
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from storage import batches, corpora, errors, jobs, keys, pools, seeds, segments, states, takes
+from storage.database import Database
+from storage.objects.store import Store, Together
+from workers import beside
+from workers import lease as leases
+from workers.audio import checks, edit, wav
+from workers.engines.engine import (
+    DeviceFaultError,
+    Engine,
+    EngineSpec,
+    Failure,
+    Judged,
+    Partial,
+    Reason,
+    Request,
+    Take,
+)
+from workers.quality import recogniser, words
+from workers.shares import Shares
+
+log = logging.getLogger(__name__)
+
+TAKE_VERSION = 1  # of what is stored for a take: goes up when the same engine output gives other bytes
+STORE_AT_ONCE = 8  # takes of a batch: waiting for a disk or for S3 is shared
+FLUSH_TAKES = 128  # takes recorded in one transaction ...
+FLUSH_SECONDS = 1.0  # ... or after so long, whichever comes first
+LOOK_SECONDS = 1.0  # how often a worker asks whether what it renders is still wanted
+AWAY_SECONDS = 1.0  # before a database that is away is tried again
+WORDS = "words"  # among a take's metrics: what a machine heard
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Mill:
+    """What a worker renders with: one engine, one store, one database."""
+
+    database: Database
+    store: Store
+    spec: EngineSpec
+    engine: Engine
+    owner: str  # of leases: who this worker is
+    lease_seconds: float = 60.0
+    attempts: int = 3
+    drain_seconds: float = 0.0  # after a stop a store that is away is waited for so long
+    ring: Callable[[Sequence[int]], None] = field(
+        default=lambda job_ids: None
+    )  # jobs that can be assembled now
+    shares: Shares = field(default_factory=Shares)
+    hear: recogniser.Hear | None = None  # a machine that listens to takes
+    hear_share: float = 1.0  # of takes that it listens to
+
+
+@dataclass(slots=True)
+class Report:
+    """How a batch went, for logs, Flower and the planner."""
+
+    batch_id: int
+    outcome: states.Outcome
+    segments: int = 0
+    rendered: int = 0  # takes made
+    skipped: int = 0  # takes that existed
+    failed: int = 0  # answers without a take
+    returned: int = 0  # segments given back
+    tokens: int = 0  # estimated, of what was rendered
+    audio_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    ended_jobs: list[int] = field(default_factory=list)  # rendered or failed by this batch
+    halves: list[int] = field(default_factory=list)  # batches to go on with, after a split
+    device_fault: str | None = None  # why this process must not use its device again
+
+    def line(self) -> str:
+        """In one line, for people: `512 of 512, 61x real time`."""
+        done = f"{self.rendered + self.skipped} of {self.segments}"
+        if self.audio_seconds and self.wall_seconds:
+            done += f", {self.audio_seconds / self.wall_seconds:.0f}x real time"
+        if self.failed:
+            done += f", {self.failed} failed"
+        return done if self.outcome == states.Outcome.DONE else f"{done}, {self.outcome.value}"
+
+
+def run(mill: Mill, batch_id: int, stop: Event) -> Report | None:
+    """Render a batch to its end, or until `stop` is set. None: somebody else has it, or it is finished.
+
+    Safe to call twice, at once, anywhere: the lease decides who works, the fence who writes, and every object is written
+    once under a key that follows from its content.
+    """
+    with mill.database.write() as connection:
+        lease = batches.claim(connection, batch_id, mill.owner, mill.lease_seconds)
+    if lease is None:
+        return None
+    halt = _Halt(stop)
+    batch = _Batch(mill, lease, halt)
+    halt.watch(batch.is_wanted)
+    with leases.kept(lambda: _renew(mill, lease), mill.lease_seconds, halt.lost):
+        try:
+            return batch.run()
+        except batches.LeaseLostError as error:
+            log.warning("%s", error)
+            return Report(batch_id, states.Outcome.LOST, segments=lease.segments_total)
+        finally:
+            halt.close()
+
+
+def _renew(mill: Mill, lease: batches.Lease) -> None:
+    with mill.database.write() as connection:
+        batches.renew(connection, lease, mill.lease_seconds)
+
+
+class _Halt:
+    """One event for the engine out of three: the worker is told to stop, the lease is lost, the work is cancelled."""
+
+    def __init__(self, stop: Event) -> None:
+        self.stop, self.lost, self.unwanted, self.any = stop, Event(), Event(), Event()
+        self.stopped_at = float("inf")  # on the monotonic clock
+        self._closed = Event()
+        self._thread: Thread | None = None
+
+    def watch(self, is_wanted: Callable[[], bool]) -> None:
+        self._thread = Thread(target=self._watch, args=(is_wanted,), name="halt", daemon=True)
+        self._thread.start()
+
+    def _watch(self, is_wanted: Callable[[], bool]) -> None:
+        look_at = time.monotonic() + LOOK_SECONDS
+        while not self._closed.wait(0.1):  # a batch that ends does not wait for this thread
+            if self.stop.is_set() or self.lost.is_set() or self.unwanted.is_set():
+                self.stopped_at = time.monotonic()
+                self.any.set()
+                return
+            if time.monotonic() >= look_at:
+                if not is_wanted():
+                    self.unwanted.set()
+                look_at = time.monotonic() + LOOK_SECONDS
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+
+class _Batch:
+    """One claimed batch on its way."""
+
+    def __init__(self, mill: Mill, lease: batches.Lease, halt: _Halt) -> None:
+        self.mill, self.lease, self.halt = mill, lease, halt
+        self.report = Report(lease.batch_id, states.Outcome.DONE, segments=lease.segments_total)
+        self.waiting: dict[
+            str, list[segments.Work]
+        ] = {}  # by take key: segments with the same words share a take
+        self.shelf: Together  # where takes are put
+        self.left = 0  # segments that were loaded and are not written down
+        self.tokens: dict[int, int] = {}  # by corpus, estimated: whose batch it is
+
+    def run(self) -> Report:
+        self.mill.shares.begin(self.lease.batch_id)
+        try:
+            return self._run()
+        finally:
+            self.mill.shares.end(self.lease.batch_id)
+
+    def _run(self) -> Report:
+        requests = self._load()
+        requests = self._skip_existing(requests)
+        started = time.monotonic()
+        try:
+            self._render(requests)
+        except batches.LeaseLostError:
+            raise
+        except EngineBrokeError as error:
+            return self._split(error)
+        except BaseException:
+            self._give_back()  # the store is away or full, say: nobody needs to wait for the lease to run out
+            raise
+        self.report.wall_seconds = time.monotonic() - started
+        return self._finish()
+
+    def is_wanted(self) -> bool:
+        """Whether at least half of what is left is still to be rendered; the rest was cancelled meanwhile."""
+        try:
+            with self.mill.database.read() as connection:
+                wanted = segments.wanted(connection, self.lease.batch_id)
+        except errors.VoicemillError:
+            return True
+        return 2 * wanted >= self.left  # looked at last: it goes down before the database knows
+
+    def _load(self) -> list[Request]:
+        with self.mill.database.read() as connection:
+            works = segments.of_batch(connection, self.lease.batch_id)
+        requests: dict[str, Request] = {}
+        for work in works:
+            self.tokens[work.corpus_id] = self.tokens.get(work.corpus_id, 0) + work.tokens_estimate
+            if work.wanted:
+                request = self._request(work)
+                requests.setdefault(request.key, request)
+                self.waiting.setdefault(request.key, []).append(work)
+        self.left = sum(map(len, self.waiting.values()))
+        if requests:
+            with self.mill.database.read() as connection:
+                for key, partial in takes.partials(connection, requests).items():
+                    requests[key] = replace(requests[key], partial=partial)
+        return list(requests.values())
+
+    def _request(self, work: segments.Work) -> Request:
+        options = work.options
+        seed = seeds.of_attempt(work.seed, work.attempts)
+        return Request(
+            self._key(work, work.attempts), work.text, options["engine_voice"], seed, options["engine_options"]
+        )
+
+    def _key(self, work: segments.Work, attempt: int) -> str:
+        """The take key of a segment's attempt."""
+        options = work.options
+        seed = seeds.of_attempt(work.seed, attempt)
+        return take_key(
+            self.mill.engine.identity, options["engine_voice"], work.text, seed, options["engine_options"]
+        )
+
+    def _skip_existing(self, requests: list[Request]) -> list[Request]:
+        with self.mill.database.read() as connection:
+            known = takes.metrics(connection, [request.key for request in requests])
+        if known:
+            answers = _Answers()
+            for key, metrics in known.items():
+                done, failure = self._judge(key, metrics)
+                answers.done += done
+                answers.failures += [failure] if failure else []
+            self.report.skipped = len(answers.done)
+            self._record(answers)
+        return [request for request in requests if request.key not in known]
+
+    def _render(self, requests: Sequence[Request]) -> None:
+        """Feed the engine and store what comes back, several takes at once; storing goes on beside rendering."""
+        if not requests:
+            return
+        answers = _Answers()
+        engine = _guarded(self.mill.engine, requests, self.halt.any)
+        with (
+            closing(self.mill.store.together()) as self.shelf,
+            ThreadPoolExecutor(STORE_AT_ONCE, thread_name_prefix="store") as storers,
+        ):
+            try:
+                with closing(beside.taken(engine, FLUSH_SECONDS, self.halt.any)) as results:
+                    for result in results:
+                        match result:
+                            case Take():
+                                answers.storing.append(storers.submit(self._keep, result))
+                            case Failure():
+                                answers.failures.append(result)
+                            case Partial() if result.state:
+                                answers.partials[result.key] = (result.state, result.tokens)
+                        if answers.are_due():
+                            due, answers = answers, _Answers()
+                            self._record(due)
+            finally:
+                self._record(answers)  # what was rendered before the engine broke is kept
+
+    def _keep(self, take: Take) -> "_Kept":
+        """Edit, measure and store one take, whatever the checks say: of several bad ones the best is delivered."""
+        pcm = edit.tidy(take.pcm, take.sample_rate)
+        loops = checks.limits(self.mill.spec).loop_seconds < inf
+        metrics: dict[str, Any] = checks.measure(pcm, take.sample_rate, loops=loops).as_dict()
+        heard = self._heard(take, pcm, metrics)
+        if heard is not None:
+            metrics[WORDS] = heard.as_dict()
+        self._patiently(lambda: self._store(take, pcm), self._gives_up)
+        record = takes.NewTake(
+            take.key,
+            self.mill.spec.name,
+            take.sample_rate,
+            len(pcm) // 2,
+            take.tokens,
+            take.codes is not None,
+            metrics,
+            take.recipe,
+        )
+        return _Kept(record, *self._judge(take.key, metrics))
+
+    def _judge(self, key: str, metrics: Mapping[str, Any]) -> tuple[list[segments.Done], Failure | None]:
+        """What a take's metrics mean: segments that are done with it, or why it is tried again with another seed."""
+        works = self.waiting[key]
+        verdict = self._verdict(metrics, works[0].text)
+        if verdict is None:
+            return [segments.Done(work.id, key) for work in works], None
+        if self._uses_seed() and works[0].attempts + 1 < self.mill.attempts:
+            return [], Failure(key, verdict.reason, verdict.detail)
+        return [self._best(work, key, verdict) for work in works], None
+
+    def _verdict(self, metrics: Mapping[str, Any], text: str) -> checks.Verdict | None:
+        if takes.APPROVED in metrics or not metrics:
+            return None
+        within = checks.limits(self.mill.spec)
+        verdict = checks.judge(checks.Metrics.stored(metrics), text, within)
+        if verdict is None and WORDS in metrics:
+            verdict = words.judge(metrics[WORDS], within)
+        return verdict
+
+    def _heard(self, take: Take, pcm: bytes, metrics: Mapping[str, Any]) -> words.Heard | None:
+        """What a machine heard in a take that nothing else speaks against; None where none listens to it."""
+        work = self.waiting[take.key][0]
+        if self.mill.hear is None or self._verdict(metrics, work.text) is not None:
+            return None
+        if int(take.key[:8], 16) >= self.mill.hear_share * 2**32:  # the same ones whoever renders them
+            return None
+        heard = self.mill.hear(pcm, take.sample_rate, work.options.get("language"))
+        return None if heard is None else words.compare(work.text, heard)
+
+    def _best(self, work: segments.Work, key: str, verdict: checks.Verdict) -> segments.Done:
+        """The attempts are used up: the best of them is delivered, and needs a listen."""
+        tried = [self._key(work, attempt) for attempt in range(work.attempts)]
+        if tried:
+            with self.mill.database.read() as connection:
+                earlier = takes.metrics(connection, tried)
+            for other, metrics in sorted(earlier.items()):
+                found = self._verdict(metrics, work.text)
+                if found is None:
+                    return segments.Done(work.id, other)
+                if checks.better(found, verdict):
+                    key, verdict = other, found
+        return segments.Done(work.id, key, verdict.reason.value, verdict.detail)
+
+    def _uses_seed(self) -> bool:
+        return not isinstance(self.mill.spec, Judged) or self.mill.spec.uses_seed
+
+    def _store(self, take: Take, pcm: bytes) -> None:
+        store = self.shelf
+        store.put(keys.take(take.key), wav.wrap(pcm, take.sample_rate), content_type="audio/wav")
+        if take.codes is not None:
+            store.put(keys.codes(take.key), wav.npy(take.codes), content_type="application/octet-stream")
+
+    def _record(self, answers: "_Answers") -> None:
+        """One small transaction: takes, the segments they serve, failures and partials, under the fence."""
+        fault = self._await_storing(answers)
+        if answers.new:
+            self.shelf.flush()  # never again after a fault: it would say that all is well
+        if answers:
+            self._record_stored(answers)
+        if fault is not None:
+            raise fault
+
+    def _await_storing(self, answers: "_Answers") -> Exception | None:
+        """Wait until takes are stored. Where one could not be, those not begun are left out: what went wrong."""
+        fault: Exception | None = None
+        for storing in answers.storing:
+            if fault is not None and storing.cancel():
+                continue
+            try:
+                kept = storing.result()
+            except Exception as error:
+                fault = fault or error
+                continue
+            answers.new.append(kept.take)
+            answers.done.extend(kept.done)
+            answers.failures += [kept.failure] if kept.failure else []
+            self.report.rendered += len(kept.done)
+            self.report.tokens += self.waiting[kept.take.take_key][0].tokens_estimate
+            self.report.audio_seconds += kept.take.samples / kept.take.sample_rate
+        answers.storing.clear()
+        return fault
+
+    def _record_stored(self, answers: "_Answers") -> None:
+        failed = sum(len(self.waiting[failure.key]) for failure in answers.failures)
+        self.left -= len(answers.done) + failed
+        ended = self._transact(lambda connection: self._write(connection, answers))
+        self.report.failed += failed
+        self.report.ended_jobs += ended
+        if ended:
+            self.mill.ring(ended)
+
+    def _write(self, connection: sa.Connection, answers: "_Answers") -> list[int]:
+        """Jobs that have ended with these answers. Doing it twice is doing it once."""
+        takes.record(connection, answers.new)
+        takes.keep_partials(connection, answers.partials)
+        batches.fence(connection, self.lease)
+        finished = segments.finish(connection, self.lease.batch_id, answers.done)
+        failed: dict[int, int] = {}
+        again: list[segments.Refused] = []
+        for failure in answers.failures:
+            for work in self.waiting[failure.key]:
+                if work.attempts + 1 < self.mill.attempts:
+                    again.append(segments.Refused(work.id, work.attempts, failure.reason.value, failure.detail))
+                    continue
+                job_id = segments.fail(
+                    connection,
+                    self.lease.batch_id,
+                    work.id,
+                    reason=failure.reason.value,
+                    detail=failure.detail,
+                    attempts_allowed=self.mill.attempts,
+                )
+                if job_id is not None:
+                    failed[job_id] = failed.get(job_id, 0) + 1
+        segments.hold(connection, self.lease.batch_id, again)
+        takes.forget(connection, [failure.key for failure in answers.failures])
+        return jobs.count(connection, finished, failed)
+
+    def _transact(self, step: Callable[[sa.Connection], Result]) -> Result:
+        return self._patiently(lambda: self.mill.database.run(step), self.halt.lost.is_set)
+
+    def _gives_up(self) -> bool:
+        """Whether a take need not be stored any more, or not for much longer: there is more to be done in a drain."""
+        over = self.halt.lost.is_set() or self.halt.unwanted.is_set()
+        return over or time.monotonic() > self.halt.stopped_at + self.mill.drain_seconds
+
+    def _patiently(self, step: Callable[[], Result], gives_up: Callable[[], bool]) -> Result:
+        """Do something; a database or store that is away is tried again for as long as the lease may hold."""
+        deadline = time.monotonic() + self.mill.lease_seconds
+        while True:
+            try:
+                return step()
+            except (errors.DatabaseUnreachableError, errors.StoreUnreachableError) as error:
+                if time.monotonic() > deadline or gives_up():
+                    raise
+                self.halt.lost.wait(AWAY_SECONDS)
+                log.warning("batch %s waits: %s", self.lease.batch_id, error)
+
+    def _give_back(self) -> None:
+        try:
+            with self.mill.database.write() as connection:
+                batches.fence(connection, self.lease)
+                corpora.spent(connection, self._spent())
+                batches.close(connection, self.lease.batch_id, states.Outcome.INTERRUPTED)
+        except errors.VoicemillError as error:
+            log.warning("cannot give batch %s back: %s", self.lease.batch_id, error)
+
+    def _finish(self) -> Report:
+        report = self.report
+        stopped = self.halt.stop.is_set()
+        outcome = states.Outcome.INTERRUPTED if stopped else states.Outcome.DONE
+        if not self.waiting or self.halt.unwanted.is_set():
+            outcome = states.Outcome.CANCELLED
+
+        spent = self._spent()
+
+        def step(connection: sa.Connection) -> int:
+            batches.fence(connection, self.lease)
+            corpora.spent(connection, spent)
+            if report.rendered and report.wall_seconds > 0 and outcome == states.Outcome.DONE:
+                pools.measured(connection, self.mill.spec.pool, report.tokens / report.wall_seconds)
+            return batches.close(connection, self.lease.batch_id, outcome)
+
+        report.returned = self._transact(step)
+        if outcome == states.Outcome.INTERRUPTED and not report.returned:
+            outcome = states.Outcome.DONE
+        report.outcome = outcome
+        return report
+
+    def _spent(self) -> dict[int, float]:
+        """Seconds of this worker, by the corpus for which they were spent."""
+        seconds, total = self.mill.shares.end(self.lease.batch_id), sum(self.tokens.values())
+        return {corpus_id: seconds * tokens / total for corpus_id, tokens in self.tokens.items() if total}
+
+    def _split(self, error: "EngineBrokeError") -> Report:
+        """The engine broke on the batch: halve it, or, where one segment is left, count it against that one."""
+        log.error("%s", error)
+        if isinstance(error.__cause__, DeviceFaultError):
+            self.report.device_fault = str(error.__cause__)
+        with self.mill.database.write() as connection:
+            batches.fence(connection, self.lease)
+            corpora.spent(connection, self._spent())
+            left = segments.of_batch(connection, self.lease.batch_id)
+            if len(left) == 1:
+                job_id = segments.fail(
+                    connection,
+                    self.lease.batch_id,
+                    left[0].id,
+                    reason=Reason.CRASHED.value,
+                    detail=str(error),
+                    attempts_allowed=self.mill.attempts,
+                )
+                failed = {} if job_id is None else {job_id: 1}
+                self.report.ended_jobs += jobs.count(connection, {}, failed)
+                self.report.failed += 1
+                batches.close(connection, self.lease.batch_id, states.Outcome.DONE)
+            else:
+                self.report.halves = batches.split(connection, self.lease)
+                self.report.outcome = states.Outcome.SPLIT
+        return self.report
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A take in the store, about to be recorded, with the segments that it serves, if any."""
+
+    take: takes.NewTake
+    done: list[segments.Done]
+    failure: Failure | None  # the checks refuse it, and it is to be tried again
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What the engine has answered and the database does not know yet."""
+
+    done: list[segments.Done] = field(default_factory=list)
+    storing: list[Future[_Kept]] = field(default_factory=list)
+    new: list[takes.NewTake] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    partials: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    since: float = field(default_factory=time.monotonic)
+
+    def __bool__(self) -> bool:
+        return bool(self.done or self.new or self.failures or self.partials)
+
+    def are_due(self) -> bool:
+        """Whether it is time to write them down."""
+        return (
+            len(self.storing) + len(self.failures) >= FLUSH_TAKES
+            or time.monotonic() - self.since > FLUSH_SECONDS
+        )
+
+
+class EngineBrokeError(Exception):
+    """The engine raised instead of answering: one of the batch's items broke it."""
+
+
+def _guarded(engine: Engine, requests: Sequence[Request], stop: Event) -> Iterator[Take | Partial | Failure]:
+    results = engine.render(requests, stop)
+    while True:
+        try:
+            result = next(results)
+        except StopIteration:
+            return
+        except (Exception, SystemExit) as error:  # some libraries leave where they should raise
+            raise EngineBrokeError(f"{type(error).__name__}: {error}") from error
+        yield result
+
+
+def take_key(identity: Mapping[str, Any], voice: str, text: str, seed: int, options: Mapping[str, Any]) -> str:
+    """What a take is known by: everything that shapes its sound, as a sha256."""
+    return keys.digest(
+        {
+            "engine": dict(identity),
+            "voice": voice,
+            "text": text,
+            "seed": seed,
+            "options": dict(options),
+            "edit": edit.EDIT_VERSION,
+            "take": TAKE_VERSION,
+        }
+    )
