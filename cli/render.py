@@ -1,0 +1,108 @@
+"""`voicemill render`: a corpus becomes audio in this process."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli import corpus_options, show, work
+from cli.exit_codes import ExitCode
+from cli.place import DEFAULT_OUT, Place, pass_place
+from scheduler import accept, fetch, heal, planner, supersede
+from storage import corpora, results, settings, states
+from storage.database import Database
+from storage.objects.store import Store
+from workers.engines.engine import EngineUnavailableError
+from workers.webhooks import deliver
+from workers.webhooks.settings import WebhookSettings
+
+
+@click.command("render")
+@corpus_options.corpus_options
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_OUT,
+    show_default=True,
+    help="Folder for the audio.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@pass_place
+def command(
+    place: Place, arguments: corpus_options.CorpusArguments, out: Path, as_json: bool, quiet: bool
+) -> None:
+    """Render SOURCEs to audio, all in this process.
+
+    A SOURCE is a file (.txt .md .jsonl .csv .tsv .epub), a folder, a pattern, or - for standard input. Stop it with
+    Ctrl-C and run it again: it goes on where it was.
+
+    \b
+    Example:
+      voicemill render book.epub --format m4b -o out/
+    """
+    if out.exists() and not out.is_dir():
+        raise click.BadParameter(f"{out} is not a folder", param_hint="'-o'")
+    spec = corpus_options.choose_engine(arguments.engine)
+    unavailable = spec.unavailable()
+    if unavailable is not None:
+        raise EngineUnavailableError(engine=spec.name, reason=unavailable)
+    place.beside(out)
+    webhook = corpus_options.checked_webhook(arguments)
+    with corpus_options.read(arguments, spec) as staged:
+        database = place.database(create=True)
+        store = place.store()
+        store.check()
+        staged.put_covers(store)
+        name = corpus_options.name_of(arguments, staged)
+        if place.is_embedded:
+            supersede.make_way(database, name, staged.fingerprint)
+        accepted = accept.accept(
+            database,
+            staged,
+            name=name,
+            source=" ".join(arguments.sources),
+            corpus_options=corpus_options.stored(arguments),
+            priority=planner.priority_of(arguments.priority),
+            webhook=webhook,
+        )
+    corpus_options.tell_secret(accepted)
+    if place.is_embedded:
+        supersede.make_current(database, accepted.id)
+        if not accepted.created:
+            heal.heal(database, store, accepted.id)
+    code = work.work(place, database, store, spec, accepted.name, going_on=not accepted.created, quiet=quiet)
+    summary = _deliver(database, store, accepted, out, as_json=as_json)
+    deliver.due(database, settings.load(WebhookSettings))
+    database.close()
+    if code == ExitCode.OK and summary["state"] != states.Corpus.COMPLETED:
+        code = ExitCode.SOME_FAILED
+    sys.exit(code)
+
+
+def _deliver(
+    database: Database, store: Store, accepted: accept.Accepted, out: Path, *, as_json: bool
+) -> dict[str, Any]:
+    """Bring what is finished into the output folder and say what came of it."""
+    with database.read() as connection:
+        corpus = corpora.find(connection, accepted.name)
+    fetched = fetch.fetch(database, store, corpus, out)
+    with database.read() as connection:
+        summary = results.corpus_summary(connection, corpus)
+    if as_json:
+        show.print_json(
+            {**summary, "out": str(out), "files_written": fetched.files, "files_kept": fetched.kept}
+        )
+        return summary
+    show.out.print(show.state_line(summary))
+    if summary["state"] == states.Corpus.RUNNING:
+        show.out.print("Stopped. Run the same command again to go on.")
+    if fetched.errors:
+        show.out.print(f"{fetched.errors} jobs have something to tell in {out / 'errors.jsonl'}")
+    show.out.print(
+        f"Listen: {out}{os.sep} ({fetched.files + fetched.kept} files, {show.size(summary['audio_bytes'])})"
+    )
+    return summary

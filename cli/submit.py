@@ -1,0 +1,66 @@
+"""`voicemill submit`: a corpus goes to the workers."""
+
+import click
+
+from cli import corpus_options, ring, show, watch
+from cli.place import Place, pass_place
+from scheduler import accept, planner
+from storage import corpora
+
+
+@click.command("submit")
+@corpus_options.corpus_options
+@click.option("--wait", is_flag=True, help="Return when the corpus has ended.")
+@click.option("--watch", "watching", is_flag=True, help="Show progress until the corpus has ended.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was accepted as JSON.")
+@pass_place
+def command(
+    place: Place, arguments: corpus_options.CorpusArguments, wait: bool, watching: bool, as_json: bool
+) -> None:
+    """Submit SOURCEs to the workers and return the corpus' name.
+
+    The whole corpus is checked first; nothing is accepted unless all of it is. Submitting the same twice is submitting
+    it once. A broker that is away does not matter: work begins when it is back.
+
+    \b
+    Example:
+      voicemill submit corpus.jsonl --voice storyteller --watch
+    """
+    place.need_server("submit")
+    spec = corpus_options.choose_engine(arguments.engine)
+    database = place.database()
+    place.store().check()
+    webhook = corpus_options.checked_webhook(arguments)
+    with corpus_options.read(arguments, spec) as staged:
+        staged.put_covers(place.store())
+        accepted = accept.accept(
+            database,
+            staged,
+            name=corpus_options.name_of(arguments, staged),
+            source=" ".join(arguments.sources),
+            corpus_options=corpus_options.stored(arguments),
+            priority=planner.priority_of(arguments.priority),
+            webhook=webhook,
+        )
+        totals = staged.totals
+    corpus_options.tell_secret(accepted)
+    ring.plan(spec.pool)
+    if as_json and not (wait or watching):
+        show.print_json(
+            {
+                "corpus": accepted.name,
+                "created": accepted.created,
+                "jobs": totals.jobs,
+                "segments": totals.segments,
+            }
+        )
+        return
+    if not as_json:
+        told = f"{totals.jobs:,} jobs, {totals.segments:,} segments"
+        show.out.print(
+            f"{accepted.name}: {told}" if accepted.created else f"{accepted.name}: was accepted before"
+        )
+    if wait or watching:
+        with database.read() as connection:
+            corpus = corpora.find(connection, accepted.name)
+        watch.until_ended(database, corpus, quiet=not watching, as_json=as_json)

@@ -1,0 +1,204 @@
+"""`voicemill worker`, `scheduler` and `flower`: the processes of a server, each a Celery command with the right options."""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import click
+
+from cli import corpus_options
+from cli.place import Place, pass_place
+from scheduler.settings import SchedulerSettings
+from storage import settings
+from workers import gpus as chosen_gpus
+from workers import idle, supervisor
+from workers.engines.engine import EngineSpec, EngineUnavailableError
+from workers.spot import leave
+from workers.spot.settings import LifeSettings
+
+KILL_MARGIN = 5.0  # seconds after its drain is over that a process is killed
+FLOWER_COLUMNS = "name,state,args,result,received,runtime,worker"  # its own choice leaves out what tells most
+FLOWER_FORGETS = 3600  # seconds after which a worker that has gone leaves the list
+RENDER_THREADS = 2  # two batches at a time feed one engine: the tail of one overlaps the head of the next
+
+
+def celery(app: str, *arguments: str) -> Sequence[str]:
+    """A Celery command line."""
+    return [sys.executable, "-m", "celery", "-A", app, *arguments]
+
+
+def worker_line(queues: Sequence[str], threads: int, log_level: str, name: str) -> Sequence[str]:
+    """The command line of a worker process that reads these queues."""
+    return celery(
+        "workers", "worker", "-P", "threads", "-c", str(threads), "-Q", ",".join(queues), "-l", log_level,
+        "--without-gossip", "--without-mingle", "-n", f"{name}-{os.getpid()}@%h",
+    )  # fmt: skip
+
+
+def scheduler_line(log_level: str) -> Sequence[str]:
+    """The command line of a scheduler process."""
+    return celery(
+        "scheduler.tick", "worker", "-P", "threads", "-c", "2", "-Q", "plan", "-l", log_level,
+        "--without-gossip", "--without-mingle", "-n", f"scheduler-{os.getpid()}@%h",
+    )  # fmt: skip
+
+
+log_level_option = click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+
+
+def _checked_time(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    try:
+        if text is not None:
+            idle.seconds(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return text
+
+
+@click.command("worker")
+@click.option(
+    "--engine", metavar="NAME", help="Engine to render with. Default: maya1 where it can run, else espeak."
+)
+@click.option(
+    "--gpus", default="all", show_default=True, help="GPUs to render on, one process each: all, 0,2 or none."
+)
+@click.option(
+    "--max-idle", metavar="TIME", callback=_checked_time, help="Leave after so long without work: 90s, 10m, 2h."
+)
+@click.option("--assemble-only", is_flag=True, help="Only join, encode and deliver; load no engine.")
+@click.option("--no-assemble", is_flag=True, help="Only render.")
+@click.option(
+    "--assemble-threads", type=click.IntRange(1, 256), help="Jobs assembled at once. Default: one a core."
+)
+@log_level_option
+@pass_place
+def worker(
+    place: Place,
+    engine: str | None,
+    gpus: str,
+    max_idle: str | None,
+    assemble_only: bool,
+    no_assemble: bool,
+    assemble_threads: int | None,
+    log_level: str,
+) -> None:
+    """Run a worker: a process for each GPU that renders, and one that assembles, all of them watched.
+
+    A process that fails is started again. SIGTERM, Ctrl-C or a cloud's notice drains them: what is in flight is stored
+    or given back; a second signal ends them at once.
+
+    \b
+    Example:
+      voicemill worker --engine espeak
+    """
+    from workers import broker
+
+    if assemble_only and no_assemble:
+        raise click.UsageError("--assemble-only and --no-assemble leave nothing to do")
+    place.need_server("worker")
+    broker.check_times(settings.load(SchedulerSettings).batch_seconds)
+    place.database().close()
+    if max_idle is not None:
+        os.environ["VOICEMILL_MAX_IDLE"] = max_idle
+    life = settings.load(LifeSettings)
+    children: list[supervisor.Child] = []
+    if not assemble_only:
+        spec = corpus_options.choose_engine(engine)
+        reason = spec.unavailable()
+        if reason is not None:
+            raise EngineUnavailableError(engine=spec.name, reason=reason)
+        line = worker_line([broker.render_queue(spec.pool)], RENDER_THREADS, log_level, f"render-{spec.pool}")
+        children += supervisor.for_gpus(line, _gpus(spec, gpus), life)
+    if not no_assemble:
+        threads = assemble_threads or os.cpu_count() or 1
+        line = worker_line([broker.ASSEMBLE, broker.DELIVER], threads, log_level, "assemble")
+        children.append(supervisor.Child("assembly", line, {"VOICEMILL_SPOT": "off", **_quiet(children)}))
+    broker.declare()
+    sys.exit(supervised(children, life))
+
+
+def _quiet(others: Sequence[supervisor.Child]) -> dict[str, str]:
+    """Beside processes that render, the one that assembles leaves probes to them."""
+    return {"VOICEMILL_HEALTH_PORT": "", "VOICEMILL_HEARTBEAT_FILE": ""} if others else {}
+
+
+def _gpus(spec: EngineSpec, wanted: str) -> Sequence[str]:
+    """The GPUs that get a process each; engines that need none get one process."""
+    if not spec.needs_gpu:
+        return []
+    try:
+        return chosen_gpus.chosen(wanted)
+    except chosen_gpus.NoGpuError:
+        if wanted != "all":
+            raise
+        return []  # it said that it can run here all the same
+
+
+def supervised(children: Sequence[supervisor.Child], life: LifeSettings) -> int:
+    """Run processes until they have left for good: their exit code."""
+    with ExitStack() as stack:
+        mark = idle.Mark.new()
+        stack.callback(mark.close)
+        os.environ[idle.MARK] = str(mark.file)
+        watched = supervisor.Supervisor(
+            children,
+            backoff=lambda: supervisor.Backoff(first=life.restart_seconds, limit=life.restart_limit_seconds),
+            kill_after=life.drain_seconds + KILL_MARGIN,
+            files=[mark.file],
+        )
+        if life.max_idle is not None:
+            stack.callback(idle.Watch(mark, life.max_idle, watched.stop).close)
+        watcher = leave.watch(life, watched.stop)
+        stack.callback(watcher.close)
+        code = watched.run()
+        watcher.acknowledge()
+    return code
+
+
+@click.command("scheduler")
+@log_level_option
+@pass_place
+def scheduler(place: Place, log_level: str) -> None:
+    """Run the scheduler: accepts what producers send, plans batches, sweeps what was lost. Two of them do no harm.
+
+    \b
+    Example:
+      voicemill scheduler
+    """
+    from scheduler import tick
+    from workers import broker
+
+    place.need_server("scheduler")
+    place.database().close()
+    tick.check_settings()
+    broker.declare()
+    child = supervisor.Child("scheduler", scheduler_line(log_level), {"VOICEMILL_SPOT": "off"})
+    sys.exit(supervised([child], settings.load(LifeSettings)))
+
+
+@click.command("flower")
+@click.option("--port", type=click.IntRange(1, 65535), default=5555, show_default=True)
+@click.option(
+    "--address",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen at. Never expose it: Flower can stop workers.",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def flower(port: int, address: str, arguments: tuple[str, ...]) -> None:
+    """Run Flower: the workers and their tasks in a browser. More ARGUMENTS go to Flower itself, after --.
+
+    Its page of queues needs RabbitMQ's management, whose URL it reads from FLOWER_BROKER_API; with Redis it needs nothing.
+
+    \b
+    Example:
+      voicemill flower --port 5555 -- --basic_auth=user:password
+    """
+    line = celery(
+        "workers", "flower", f"--port={port}", f"--address={address}", "--max_tasks=10000",
+        f"--tasks_columns={FLOWER_COLUMNS}", f"--purge_offline_workers={FLOWER_FORGETS}", *arguments,
+    )  # fmt: skip
+    os.execv(line[0], list(line))  # noqa: S606 - no shell: our own interpreter with our own arguments
