@@ -1,0 +1,151 @@
+"""The queue `submit`: work from programs that reach only the broker (docs/producers.md)."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from storage import keys
+from storage.models import Corpus, Job, Segment
+from storage.objects import open_store
+from tests import fleet
+from workers import producer
+
+pytestmark = pytest.mark.timeout(180)
+
+LONG = "A sentence of a very long text. " * 10_000  # 320 KB
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, fleet.ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def jobs_of(mill: fleet.Fleet, corpus: str) -> dict[str, str]:
+    with mill.database.read() as connection:
+        query = sa.select(Job.custom_id, Job.state).join(Corpus).where(Corpus.name == corpus)
+        return {row.custom_id: row.state for row in connection.execute(query)}
+
+
+def message(corpus: str, **more: Any) -> dict[str, Any]:
+    jobs = [{"id": "one", "text": "Some words."}]
+    return {
+        "voicemill": 1,
+        "corpus": corpus,
+        "engine": "slow",
+        "options": {"format": "wav"},
+        "jobs": jobs,
+        **more,
+    }
+
+
+def test_everything_a_producer_may_send(
+    mill: fleet.Fleet, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOICEMILL_BROKER_URL", broker_url)
+    monkeypatch.setenv("VOICEMILL_STORE_URL", mill.store_url)
+
+    # With the helper, before any scheduler was ever started: it declares the queue. Everything is sent twice.
+    long = {"id": "long", "text": LONG, "title": "Long"}
+    jobs = [long, *({"id": f"short-{n}", "text": f"Number {n}."} for n in range(1200))]
+    for _ in range(2):
+        assert producer.send("helped", jobs, engine="slow", options={"format": "wav"}) == 2
+    content = json.dumps({"text": LONG}, ensure_ascii=False).encode()
+    assert open_store(mill.store_url).get(keys.text(content)) == content
+
+    # Without it, by the contract alone.
+    scheduler = mill.start("scheduler")
+    alone = example("producer_redis" if broker_url.startswith("redis") else "producer_amqp")
+    mill.until(lambda: mill.state("helped"))
+    bare = [
+        alone.MESSAGE,
+        alone.MESSAGE,
+        message("grown", more=True),
+        message("grown", jobs=[{"id": "two", "text": "More words.", "seed": 7, "priority": "high"}]),
+        message("grown", more=True),  # the first one again, late: it does not open the corpus for ever
+    ]
+    bad = {
+        "not-known": (message("not-known", voicemill=2), "version 2 of the contract is not known"),
+        "no-jobs": (message("no-jobs", jobs=[]), "jobs: "),
+        "typo": (message("typo", job="x"), "job: Extra inputs are not permitted"),
+        "engine": (message("engine", engine="slw"), "did you mean 'slow'?"),
+        "voice": (message("voice", jobs=[{"id": "a", "text": "A.", "format": "tape"}]), "tape"),
+        "priority": (message("priority", options={"priority": "urgent"}), "urgent"),
+        "gone": (message("gone", jobs=[{"id": "a", "text_key": "texts/no.json"}]), "there is no such object"),
+        "escape": (message("escape", jobs=[{"id": "a", "text_key": "texts/../takes/x"}]), "texts/../takes/x"),
+        "mute": (message("mute", jobs=[{"id": "a", "text": " "}]), "nothing in its text that can be spoken"),
+        "clash": (message("helped", jobs=[{"id": "short-1", "text": "Other."}]), "with another text"),
+    }
+    for sent in (*bare, *(sent for sent, _ in bad.values())):
+        alone.send(broker_url, sent)
+    undecodable(mill)
+    mill.until(lambda: mill.json("rejected")["total"] >= len(bad) + 1)
+    mill.until(lambda: len(jobs_of(mill, "grown")) == 2)
+
+    rejected = mill.json("rejected")
+    assert rejected["total"] == len(bad) + 1
+    reasons = {line["corpus"]: line["reason"] for line in rejected["messages"]}
+    for name, (sent, reason) in bad.items():
+        assert reason in reasons[sent["corpus"]], name
+    assert "it is not JSON" in reasons[None]
+    assert (
+        json.loads(next(line["body"] for line in rejected["messages"] if line["corpus"] == "typo"))["job"]
+        == "x"
+    )
+    assert "Traceback" not in scheduler.log()
+
+    assert len(jobs_of(mill, "helped")) == 1201
+    assert mill.segments("bulletin") == 1
+    with mill.database.read() as connection:
+        words = connection.scalars(sa.select(Segment.text).join(Job).where(Job.custom_id == "long"))
+        assert sum(map(len, words)) > 0.9 * len(LONG)
+    mill.run("cancel", "helped")
+    mill.worker()
+    mill.until_ended("grown")
+    assert jobs_of(mill, "grown") == {"one": "completed", "two": "completed"}
+
+
+def undecodable(mill: fleet.Fleet) -> None:
+    """A message that says it is JSON and is not."""
+    with mill.connection() as connection:
+        connection.Producer().publish(
+            b"{broken",
+            exchange="",
+            routing_key="submit",
+            content_type="application/json",
+            content_encoding="utf-8",
+        )
+
+
+def test_two_schedulers_take_the_same_corpus_in_at_once(mill: fleet.Fleet, broker_url: str) -> None:
+    schedulers = [mill.start("scheduler") for _ in range(2)]
+    alone = example("producer_redis" if broker_url.startswith("redis") else "producer_amqp")
+    mill.until(lambda: all("ready." in scheduler.log() for scheduler in schedulers))
+    for number in range(20):
+        jobs = [{"id": f"job-{number}-{n}", "text": f"Words {number} {n}."} for n in range(5)]
+        for _ in range(2):
+            alone.send(broker_url, message("shared", jobs=jobs, more=number < 19))
+    mill.until(lambda: len(jobs_of(mill, "shared")) == 100)
+    mill.worker()
+    mill.until_ended("shared")
+    assert mill.json("rejected")["total"] == 0
+    assert set(mill.rendered().values()) == {1}
+
+
+def test_the_example_with_the_helper_runs(mill: fleet.Fleet) -> None:
+    done = subprocess.run(
+        [sys.executable, fleet.ROOT / "examples" / "producer.py"],
+        env=mill.environment,
+        cwd=mill.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "sent 2 jobs in 1 message(s)\n", done.stderr
+    assert mill.depth("submit") == 1

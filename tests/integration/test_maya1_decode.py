@@ -1,0 +1,135 @@
+"""What a sequence becomes depends on itself alone: not on its neighbours, interruptions, or shared prefixes."""
+
+import pytest
+import torch
+
+from tests import tiny_maya1
+from workers.engines.engine import Request
+from workers.engines.maya1 import cache, checkpoint, decode
+from workers.engines.maya1.checkpoint import Checkpoint
+from workers.engines.maya1.kernels import LayerCache, plain
+from workers.engines.maya1.model import Model
+from workers.engines.maya1.prompt import Prompts
+from workers.engines.maya1.sequence import End, Sequence
+
+torch.set_num_threads(1)
+
+CPU = torch.device("cpu")
+CONTEXT = 512
+BUDGET = 40  # frames
+VOICES = ("A calm voice.", "An old man, hoarse and slow.", "A robot.")
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "away", "it", "runs"]
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return checkpoint.open_directory(tiny_maya1.make_model(tmp_path_factory.mktemp("maya1")))
+
+
+@pytest.fixture(scope="module")
+def model(opened: Checkpoint) -> Model:
+    return Model(opened.shape, opened.load(CPU, torch.float32), plain, CONTEXT)
+
+
+def sequences(opened: Checkpoint, count: int, share: bool = True) -> list[Sequence]:
+    """Texts of unequal length in three voices, every other one drawn and the others greedy."""
+    prompts = Prompts(opened.tokenizer, double_bos=True)
+    made = []
+    for n in range(count):
+        voice, text = VOICES[n % len(VOICES)], " ".join(WORDS[n % 5 : 5 + n % 8])
+        prefix = prompts.prefix(voice) if share else ()
+        temperature = 0.4 * (n % 2)
+        request = Request(str(n), text, voice, seed=n * 2**55)
+        made.append(Sequence(request, prompts.ids(voice, text), prefix, BUDGET, temperature, 0.9, 1.1))
+    return made
+
+
+def run(
+    model: Model, waiting: list[Sequence], slots: int, kv_dtype: torch.dtype = torch.float32
+) -> list[bytes]:
+    """Decodes all, as many at once as there are slots; gives the codes of each."""
+    decoder = decode.Decoder(model, cache.Cache(model.shape, slots, CONTEXT, kv_dtype, CPU))
+    left = list(waiting)
+    with torch.inference_mode():
+        while left or decoder.active:
+            free = len(decoder.free)
+            decoder.admit(left[:free])
+            del left[:free]
+            decoder.step()
+    assert all(s.end for s in waiting) and sorted(decoder.free) == list(range(slots))
+    return [bytes(s.codes) for s in waiting]
+
+
+def test_neighbours_and_shared_prefixes_change_nothing(opened: Checkpoint, model: Model) -> None:
+    alone = run(model, sequences(opened, 15, share=False), slots=1)
+    assert run(model, sequences(opened, 15), slots=4) == alone
+    backwards = sequences(opened, 15)[::-1]
+    assert run(model, backwards, slots=15)[::-1] == alone
+    assert len({len(codes) for codes in alone}) > 5
+
+
+def test_interrupted_at_every_frame_and_resumed_is_uninterrupted(opened: Checkpoint, model: Model) -> None:
+    whole = sequences(opened, 6)
+    run(model, whole, slots=6)
+    resumed, expected = [], []
+    for number, one in enumerate(whole):
+        for frames in range(1, one.frames):
+            again = sequences(opened, 6)[number]
+            again.codes += one.codes[: frames * 14]
+            resumed.append(again)
+            expected.append(bytes(one.codes))
+    assert len(resumed) > 60
+    assert run(model, resumed, slots=16) == expected
+    assert [s.end for s in resumed] == [one.end for one in whole for _ in range(1, one.frames)]
+
+
+def test_most_sequences_of_the_tiny_model_end_by_themselves(opened: Checkpoint, model: Model) -> None:
+    ended = sequences(opened, 24)
+    run(model, ended, slots=24)
+    assert sum(s.end is End.SPEECH for s in ended) > 14
+    assert min(s.frames for s in ended) >= 4
+
+
+@pytest.mark.parametrize(("kv_dtype", "bound"), [(torch.float8_e4m3fn, 0.03), (torch.int8, 0.008)])
+def test_a_cache_in_eight_bits_is_near_and_half_the_size(
+    opened: Checkpoint, model: Model, kv_dtype: torch.dtype, bound: float
+) -> None:
+    assert cache.slot_bytes(model.shape, 100, kv_dtype) < 0.63 * cache.slot_bytes(
+        model.shape, 100, torch.bfloat16
+    )
+    tokens = torch.tensor([sequences(opened, 1)[0].prompt])
+    slots, stored = torch.tensor([0]), []
+    for dtype in (torch.float32, kv_dtype):
+        made = cache.Cache(model.shape, 1, CONTEXT, dtype, CPU)
+        model.prefill(tokens, slots, 0, made)
+        stored.append(torch.stack(plain.read(made.layer(0), slots, tokens.shape[1], torch.float32)))
+    error = float((stored[1] - stored[0]).norm() / stored[0].norm())
+    assert 0 < error < bound
+    ended = sequences(opened, 8)
+    run(model, ended, slots=4, kv_dtype=kv_dtype)
+
+
+def test_products_in_eight_bits_run(opened: Checkpoint) -> None:
+    rough = Model(opened.shape, opened.load(CPU, torch.bfloat16, fp8=True), plain, CONTEXT)
+    assert rough.quantised
+    run(rough, sequences(opened, 4), slots=4, kv_dtype=torch.bfloat16)
+    tokens = torch.tensor(sequences(opened, 1)[0].prompt)
+    exact = Model(opened.shape, opened.load(CPU, torch.float32), plain, CONTEXT)
+    with torch.inference_mode():
+        one, other = (m.logits(tokens, m.weights.slot(0).to(m.weights.norm.dtype)) for m in (rough, exact))
+    assert float((one - other).norm() / other.norm()) < 0.2
+
+
+def test_attention_reads_no_further_than_its_row(model: Model) -> None:
+    generator = torch.Generator().manual_seed(2)
+    data = torch.randn(4, 64, 2, 2, 16, generator=generator)
+    query = torch.randn(3, 6, 16, generator=generator)
+    slot, position = torch.tensor([3, 0, 2]), torch.tensor([0, 63, 30])
+    whole = plain.decode_attention(query, LayerCache(data, None), slot, position, 64)
+    for row in range(3):
+        used = int(position[row]) + 1
+        keys, values = data[slot[row], :used].repeat_interleave(3, dim=1).unbind(2)
+        wanted = torch.nn.functional.scaled_dot_product_attention(
+            query[row][:, None], keys.transpose(0, 1), values.transpose(0, 1)
+        )
+        torch.testing.assert_close(whole[row].view(6, 16), wanted[:, 0], atol=1e-5, rtol=1e-5)
