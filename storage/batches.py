@@ -32,10 +32,15 @@ class Lease:
 
 
 def create(
-    connection: sa.Connection, pool: str, priority: int, chosen: Sequence[segments.Candidate | segments.Work]
+    connection: sa.Connection,
+    pool: str,
+    priority: int,
+    chosen: Sequence[segments.Candidate | segments.Work],
+    *,
+    suspect: bool = False,
 ) -> int:
     """A batch of pending segments: its number."""
-    batch_id = _insert(connection, pool, priority, len(chosen), sum(item.tokens_estimate for item in chosen))
+    batch_id = _insert(connection, pool, priority, chosen, suspect=suspect)
     segments.put_in_batch(connection, [item.id for item in chosen], batch_id)
     return batch_id
 
@@ -70,6 +75,11 @@ def next_ready(connection: sa.Connection, pool: str, rather: int = 0) -> int | N
         .limit(1)
     )
     return connection.execute(query).scalar_one_or_none()
+
+
+def is_suspect(connection: sa.Connection, batch_id: int) -> bool:
+    """Whether a batch is to be rendered with nothing beside it."""
+    return bool(connection.scalar(sa.select(Batch.suspect).where(Batch.id == batch_id)))
 
 
 def fence(connection: sa.Connection, lease: Lease) -> None:
@@ -120,44 +130,44 @@ def lose(connection: sa.Connection, batch_id: int, losses_allowed: int) -> tuple
     """Finish a batch whose worker vanished: how many segments are pending again, and a job that failed with it, if any.
 
     A batch whose segments have all been lost several times may hold one that takes its worker with it. It goes on as two
-    halves, and so on, until that segment is alone; lost `losses_allowed` times in all it fails for good.
+    halves that are rendered with nothing beside them, and so on, until that segment is alone: lost then, and
+    `losses_allowed` times in all, it fails for good.
     """
     left = segments.of_batch(connection, batch_id)
-    losses = segments.least_interruptions(connection, batch_id) + 1
+    losses = segments.lost(connection, batch_id)
     if not left or losses < SUSPECT_AFTER:
         return close(connection, batch_id, states.Outcome.LOST), None
-    if len(left) == 1 and losses >= losses_allowed:
+    row = connection.execute(sa.select(Batch.__table__).where(Batch.id == batch_id)).one()
+    if row.suspect and len(left) == 1 and losses >= losses_allowed:
         detail = f"its worker vanished {losses} times while it was rendered"
         job_id = segments.fail(
             connection, batch_id, left[0].id, reason="crashed", detail=detail, attempts_allowed=0
         )
         return close(connection, batch_id, states.Outcome.LOST), job_id
-    row = connection.execute(sa.select(Batch.pool, Batch.priority).where(Batch.id == batch_id)).one()
     close(connection, batch_id, states.Outcome.LOST)
-    middle = (len(left) + 1) // 2
-    for half in (left[:middle], left[middle:]):
-        if half:
-            create(connection, row.pool, row.priority, half)
+    for half in _halves(left):
+        create(connection, row.pool, row.priority, half, suspect=True)
     return len(left), None
 
 
 def split(connection: sa.Connection, lease: Lease) -> list[int]:
     """Finish a batch on which the engine broke and put its two halves in new ones: a poisonous item is found by halving.
 
-    The caller holds the fence.
+    They are rendered with nothing beside them: two batches on one engine break together. The caller holds the fence.
     """
     row = connection.execute(sa.select(Batch.__table__).where(Batch.id == lease.batch_id)).one()
-    left = segments.of_batch(connection, lease.batch_id)
-    middle = (len(left) + 1) // 2
-    halves = []
-    for half in (left[:middle], left[middle:]):
-        if half:
-            tokens = sum(item.tokens_estimate for item in half)
-            new = _insert(connection, row.pool, row.priority, len(half), tokens)
-            segments.move_to_batch(connection, [item.id for item in half], lease.batch_id, new)
-            halves.append(new)
+    made = []
+    for half in _halves(segments.of_batch(connection, lease.batch_id)):
+        new = _insert(connection, row.pool, row.priority, half, suspect=True)
+        segments.move_to_batch(connection, [item.id for item in half], lease.batch_id, new)
+        made.append(new)
     close(connection, lease.batch_id, states.Outcome.SPLIT)
-    return halves
+    return made
+
+
+def _halves(works: Sequence[segments.Work]) -> list[Sequence[segments.Work]]:
+    middle = (len(works) + 1) // 2
+    return [half for half in (works[:middle], works[middle:]) if half]
 
 
 def outstanding(connection: sa.Connection, pool: str) -> int:
@@ -221,12 +231,20 @@ def prune(connection: sa.Connection, older_than: float) -> int:
     ).rowcount
 
 
-def _insert(connection: sa.Connection, pool: str, priority: int, segments_total: int, tokens: int) -> int:
+def _insert(
+    connection: sa.Connection,
+    pool: str,
+    priority: int,
+    chosen: Sequence[segments.Candidate | segments.Work],
+    *,
+    suspect: bool,
+) -> int:
     values = {
         "pool": pool,
         "priority": priority,
-        "segments_total": segments_total,
-        "tokens_estimate": tokens,
+        "suspect": suspect,
+        "segments_total": len(chosen),
+        "tokens_estimate": sum(item.tokens_estimate for item in chosen),
         "created_at": now(),
     }
     return int(connection.execute(sa.insert(Batch).values(**values).returning(Batch.id)).scalar_one())

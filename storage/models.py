@@ -133,6 +133,9 @@ class Segment(Base):
     interruptions: Mapped[int] = mapped_column(
         sa.SmallInteger, default=0
     )  # not its fault, not counted against it
+    losses: Mapped[int] = mapped_column(
+        sa.SmallInteger, server_default="0"
+    )  # those of them without notice: often enough, and it may be what its workers die of
     seed: Mapped[int | None]  # where a person asked for another take; else the job's
     redone: Mapped[int] = mapped_column(sa.SmallInteger, server_default="0")  # how often a person did
     reason: Mapped[str | None]
@@ -170,6 +173,7 @@ class Batch(Base):
     outcome: Mapped[str | None]
     segments_total: Mapped[int]
     tokens_estimate: Mapped[int]
+    suspect: Mapped[bool] = mapped_column(server_default=sa.false())  # rendered with nothing beside it
     lease_owner: Mapped[str | None]
     lease_number: Mapped[int] = mapped_column(default=0)  # the fence: grows with each lease
     lease_expires_at: Mapped[float | None]

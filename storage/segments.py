@@ -253,12 +253,12 @@ def give_back(connection: sa.Connection, batch_id: int, *, interrupted: bool) ->
     return connection.execute(step).rowcount
 
 
-def least_interruptions(connection: sa.Connection, batch_id: int) -> int:
-    """How often each segment that is left of a batch was interrupted, at least; 0 where none is left."""
-    query = sa.select(sa.func.min(Segment.interruptions)).where(
-        Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED
-    )
-    return connection.execute(query).scalar_one() or 0
+def lost(connection: sa.Connection, batch_id: int) -> int:
+    """Count the loss of a batch's worker on what is left of it: how often each of these was lost, at least."""
+    mine = (Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED)
+    step = sa.update(Segment).where(*mine).values(losses=Segment.losses + 1)
+    connection.execute(step)
+    return connection.scalar(sa.select(sa.func.min(Segment.losses)).where(*mine)) or 0
 
 
 def move_to_batch(connection: sa.Connection, ids: Sequence[int], source: int, target: int) -> None:

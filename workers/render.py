@@ -30,6 +30,7 @@ from workers.engines.engine import (
     Take,
 )
 from workers.quality import recogniser, words
+from workers.quarantine import Quarantine
 from workers.shares import Shares
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ STORE_AT_ONCE = 8  # takes of a batch: waiting for a disk or for S3 is shared
 FLUSH_TAKES = 128  # takes recorded in one transaction ...
 FLUSH_SECONDS = 1.0  # ... or after so long, whichever comes first
 LOOK_SECONDS = 1.0  # how often a worker asks whether what it renders is still wanted
-AWAY_SECONDS = 1.0  # before a database that is away is tried again
+AWAY_SECONDS = 1.0  # before a database or store that is away is tried again
+DATABASE_SECONDS = 600.0  # that a database is waited for: while it is away nobody else can take over, either
 WORDS = "words"  # among a take's metrics: what a machine heard
 
 Result = TypeVar("Result")
@@ -61,6 +63,7 @@ class Mill:
         default=lambda job_ids: None
     )  # jobs that can be assembled now
     shares: Shares = field(default_factory=Shares)
+    quarantine: Quarantine = field(default_factory=Quarantine)
     hear: recogniser.Hear | None = None  # a machine that listens to takes
     hear_share: float = 1.0  # of takes that it listens to
 
@@ -97,8 +100,15 @@ def run(mill: Mill, batch_id: int, stop: Event) -> Report | None:
     """Render a batch to its end, or until `stop` is set. None: somebody else has it, or it is finished.
 
     Safe to call twice, at once, anywhere: the lease decides who works, the fence who writes, and every object is written
-    once under a key that follows from its content.
+    once under a key that follows from its content. A suspect batch waits until it is alone, before it is claimed.
     """
+    with mill.database.read() as connection:
+        alone = batches.is_suspect(connection, batch_id)
+    with mill.quarantine.turn(alone, stop) as entered:
+        return _run(mill, batch_id, stop) if entered else None
+
+
+def _run(mill: Mill, batch_id: int, stop: Event) -> Report | None:
     with mill.database.write() as connection:
         lease = batches.claim(connection, batch_id, mill.owner, mill.lease_seconds)
     if lease is None:
@@ -126,7 +136,7 @@ class _Halt:
 
     def __init__(self, stop: Event) -> None:
         self.stop, self.lost, self.unwanted, self.any = stop, Event(), Event(), Event()
-        self.stopped_at = float("inf")  # on the monotonic clock
+        self.stopped_at = inf  # on the monotonic clock
         self._closed = Event()
         self._thread: Thread | None = None
 
@@ -416,16 +426,22 @@ class _Batch:
         return over or time.monotonic() > self.halt.stopped_at + self.mill.drain_seconds
 
     def _patiently(self, step: Callable[[], Result], gives_up: Callable[[], bool]) -> Result:
-        """Do something; a database or store that is away is tried again for as long as the lease may hold."""
-        deadline = time.monotonic() + self.mill.lease_seconds
+        """Do something; a store that is away is tried again for a lease's time, a database for much longer."""
+        begun = time.monotonic()
         while True:
             try:
                 return step()
             except (errors.DatabaseUnreachableError, errors.StoreUnreachableError) as error:
-                if time.monotonic() > deadline or gives_up():
+                if time.monotonic() > begun + self._patience(error) or gives_up():
                     raise
                 self.halt.lost.wait(AWAY_SECONDS)
                 log.warning("batch %s waits: %s", self.lease.batch_id, error)
+
+    def _patience(self, error: errors.VoicemillError) -> float:
+        """How long to wait for what is away: for a database server long, unless this process is to end."""
+        on_server = isinstance(error, errors.DatabaseUnreachableError) and not self.mill.database.is_sqlite
+        long = on_server and self.halt.stopped_at == inf
+        return max(self.mill.lease_seconds, DATABASE_SECONDS) if long else self.mill.lease_seconds
 
     def _give_back(self) -> None:
         try:

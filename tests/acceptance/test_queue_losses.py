@@ -138,11 +138,6 @@ def test_an_item_that_breaks_the_engine_fails_alone(mill: fleet.Fleet) -> None:
     assert set(mill.rendered().values()) == {1}
 
 
-@pytest.mark.xfail(
-    reason="known defect: a process renders two batches at once, so an innocent item may be lost beside the one that "
-    "kills it, as often as that one, and fails with it (seen once in three runs)",
-    strict=False,
-)
 def test_an_item_that_kills_its_worker_again_and_again_fails_alone(
     make_fleet: Callable[..., fleet.Fleet], redis_url: str
 ) -> None:
