@@ -129,23 +129,21 @@ def close(connection: sa.Connection, batch_id: int, outcome: states.Outcome) -> 
 def lose(connection: sa.Connection, batch_id: int, losses_allowed: int) -> tuple[int, int | None]:
     """Finish a batch whose worker vanished: how many segments are pending again, and a job that failed with it, if any.
 
-    A batch whose segments have all been lost several times may hold one that takes its worker with it. It goes on as two
-    halves that are rendered with nothing beside them, and so on, until that segment is alone: lost then, and
+    Segments that were lost several times may hold one that takes its worker with it. They go on in batches of their own,
+    two halves that are rendered with nothing beside them, and so on, until that segment is alone: lost then, and
     `losses_allowed` times in all, it fails for good.
     """
-    left = segments.of_batch(connection, batch_id)
-    losses = segments.lost(connection, batch_id)
-    if not left or losses < SUSPECT_AFTER:
-        return close(connection, batch_id, states.Outcome.LOST), None
+    segments.count_loss(connection, batch_id)
     row = connection.execute(sa.select(Batch.__table__).where(Batch.id == batch_id)).one()
-    if row.suspect and len(left) == 1 and losses >= losses_allowed:
-        detail = f"its worker vanished {losses} times while it was rendered"
+    left = segments.of_batch(connection, batch_id)
+    if row.suspect and len(left) == 1 and left[0].losses >= losses_allowed:
+        detail = f"its worker vanished {left[0].losses} times while it was rendered"
         job_id = segments.fail(
             connection, batch_id, left[0].id, reason="crashed", detail=detail, attempts_allowed=0
         )
         return close(connection, batch_id, states.Outcome.LOST), job_id
     close(connection, batch_id, states.Outcome.LOST)
-    for half in _halves(left):
+    for half in _halves([work for work in left if work.losses >= SUSPECT_AFTER]):
         create(connection, row.pool, row.priority, half, suspect=True)
     return len(left), None
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from storage import corpora, errors, given, outbox, seeds, states, takes
 from storage.database import now
-from storage.models import Corpus, Job, Segment, Take
+from storage.models import Corpus, Job, Segment
 
 
 class UnknownJobError(errors.InputError):
@@ -26,6 +26,7 @@ class AssemblyLease:
     custom_id: str
     options: Mapping[str, Any]
     attempts: int
+    segments_total: int
     level: Mapping[str, Any] | None = None  # as it was measured before, which holds
 
 
@@ -136,15 +137,28 @@ def claim(
             lease_number=Job.lease_number + 1,
             lease_expires_at=now() + seconds,
         )
-        .returning(Job.id, Job.lease_number, Job.corpus_id, Job.custom_id, Job.options, Job.attempts, Job.level)
+        .returning(
+            Job.id,
+            Job.lease_number,
+            Job.corpus_id,
+            Job.custom_id,
+            Job.options,
+            Job.attempts,
+            Job.segments_total,
+            Job.level,
+        )
     )
     return sorted((AssemblyLease(*row) for row in connection.execute(step)), key=lambda lease: lease.job_id)
 
 
-def renew(connection: sa.Connection, leases: Sequence[AssemblyLease], seconds: float) -> None:
-    """Keep assembly leases for so many more seconds; those that are lost stay lost."""
+def renew(connection: sa.Connection, leases: Sequence[AssemblyLease], seconds: float) -> set[int]:
+    """Keep assembly leases for so many more seconds: jobs whose lease is lost, which stays so."""
+    lost = set()
     for lease in leases:
-        connection.execute(sa.update(Job).where(*_held(lease)).values(lease_expires_at=now() + seconds))
+        step = sa.update(Job).where(*_held(lease)).values(lease_expires_at=now() + seconds)
+        if connection.execute(step).rowcount != 1:
+            lost.add(lease.job_id)
+    return lost
 
 
 def complete(connection: sa.Connection, lease: AssemblyLease, audio: Audio, flagged: str | None = None) -> bool:
@@ -330,7 +344,10 @@ def cancel(connection: sa.Connection, corpus_id: int) -> int | None:
 
 
 def retry(connection: sa.Connection, corpus_id: int, custom_ids: Sequence[str] = ()) -> tuple[int, int]:
-    """Take failed and cancelled work up again with fresh attempts: how many jobs, how many segments."""
+    """Take failed and cancelled work up again with fresh attempts: how many jobs, how many segments.
+
+    A corpus that was cancelled when all of its jobs had ended is taken up again too: its producer may send more.
+    """
     stopped = sa.and_(
         Job.corpus_id == corpus_id,
         Job.state.in_([states.Job.FAILED, states.Job.CANCELLED, states.Job.NEEDS_REVIEW]),
@@ -339,6 +356,10 @@ def retry(connection: sa.Connection, corpus_id: int, custom_ids: Sequence[str] =
         stopped = sa.and_(stopped, Job.custom_id.in_(custom_ids))
     ids = list(connection.scalars(sa.select(Job.id).where(stopped)))
     if not ids:
+        state = connection.scalar(sa.select(Corpus.state).where(Corpus.id == corpus_id))
+        if not custom_ids and state == states.Corpus.CANCELLED:
+            corpora.move(connection, corpus_id, states.Corpus.RUNNING)
+            corpora.finish(connection, corpus_id)
         return 0, 0
     segments_again = 0
     for start in range(0, len(ids), 1000):
@@ -422,16 +443,17 @@ def _explain(connection: sa.Connection, job_id: int) -> None:
 
 
 def rewind(connection: sa.Connection, lease: AssemblyLease, missing: Sequence[str]) -> bool:
-    """Have takes rendered again whose bytes are gone from the store. False: the lease was lost."""
+    """Have takes made again whose sound is gone from the store. False: the lease was lost."""
     step = sa.update(Job).where(*_held(lease))
     if connection.execute(step.values(lease_owner=None, lease_expires_at=None)).rowcount != 1:
         return False
-    connection.execute(sa.delete(Take).where(Take.take_key.in_(missing)))
-    connection.execute(
-        sa.update(Segment)
-        .where(Segment.job_id == lease.job_id, Segment.take_key.in_(missing))
-        .values(state=states.Segment.PENDING, take_key=None, batch_id=None)
-    )
+    takes.lose(connection, missing)
+    for chunk in takes.chunks(missing):
+        connection.execute(
+            sa.update(Segment)
+            .where(Segment.job_id == lease.job_id, Segment.take_key.in_(chunk))
+            .values(state=states.Segment.PENDING, take_key=None, batch_id=None)
+        )
     done = (
         sa.select(sa.func.count())
         .where(Segment.job_id == lease.job_id, Segment.state == states.Segment.DONE)

@@ -207,6 +207,9 @@ class Take(Base):
     has_codes: Mapped[bool]
     recipe: Mapped[dict[str, Any] | None]  # what its codes need besides to become the same sound again
     metrics: Mapped[dict[str, Any]]  # what the checks measured
+    gone: Mapped[bool] = mapped_column(
+        server_default=sa.false()
+    )  # from the store, and to be made again when needed
     created_at: Mapped[float]
 
 

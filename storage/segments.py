@@ -33,6 +33,7 @@ class Work:
     own_seed: int | None  # None: its job's
     corpus_id: int
     wanted: bool  # False: its corpus was cancelled meanwhile
+    losses: int = 0  # of workers that vanished while they rendered it
 
     @property
     def seed(self) -> int:
@@ -53,6 +54,7 @@ class Part:
     sample_rate: int
     reason: str | None  # the check that its take failed, if any
     detail: str | None
+    gone: bool = False  # the take's sound is not in the store any more
 
 
 def rank(priority: int, *, interrupted: bool) -> int:
@@ -127,6 +129,7 @@ def of_batch(connection: sa.Connection, batch_id: int) -> list[Work]:
             Segment.seed,
             Job.corpus_id,
             Corpus.state != states.Corpus.CANCELLED,
+            Segment.losses,
         )
         .join(Job, Job.id == Segment.job_id)
         .join(Corpus, Corpus.id == Job.corpus_id)
@@ -253,12 +256,10 @@ def give_back(connection: sa.Connection, batch_id: int, *, interrupted: bool) ->
     return connection.execute(step).rowcount
 
 
-def lost(connection: sa.Connection, batch_id: int) -> int:
-    """Count the loss of a batch's worker on what is left of it: how often each of these was lost, at least."""
+def count_loss(connection: sa.Connection, batch_id: int) -> None:
+    """Note on what is left of a batch that its worker vanished."""
     mine = (Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED)
-    step = sa.update(Segment).where(*mine).values(losses=Segment.losses + 1)
-    connection.execute(step)
-    return connection.scalar(sa.select(sa.func.min(Segment.losses)).where(*mine)) or 0
+    connection.execute(sa.update(Segment).where(*mine).values(losses=Segment.losses + 1))
 
 
 def move_to_batch(connection: sa.Connection, ids: Sequence[int], source: int, target: int) -> None:
@@ -284,12 +285,24 @@ def parts(connection: sa.Connection, job_id: int) -> list[Part]:
             Take.sample_rate,
             Segment.reason,
             Segment.detail,
+            Take.gone,
         )
         .join(Take, Take.take_key == Segment.take_key)
         .where(Segment.job_id == job_id)
         .order_by(Segment.position)
     )
-    return [Part(*row) for row in connection.execute(query)]  # type: ignore[arg-type]
+    return [Part(*row) for row in connection.execute(query)]  # type: ignore[arg-type, call-arg]
+
+
+def without_sound(connection: sa.Connection, job_id: int) -> list[str]:
+    """Takes that segments of a job are done with, and that are known to be gone or not known at all."""
+    query = (
+        sa.select(Segment.take_key)
+        .join(Take, Take.take_key == Segment.take_key, isouter=True)
+        .where(Segment.job_id == job_id, Segment.take_key.is_not(None), Take.gone.is_not(False))
+        .distinct()
+    )
+    return sorted(key for key in connection.scalars(query) if key is not None)
 
 
 def failed(connection: sa.Connection, corpus_id: int) -> Iterator[sa.Row[Any]]:

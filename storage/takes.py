@@ -27,6 +27,14 @@ _COLUMNS = {
 }
 
 
+class TakesGoneError(Exception):
+    """Takes that segments are done with are not in the store, or not as they were recorded."""
+
+    def __init__(self, take_keys: Sequence[str]) -> None:
+        super().__init__(f"{len(take_keys)} takes are gone from the store")
+        self.take_keys = take_keys
+
+
 @dataclass(frozen=True, slots=True)
 class NewTake:
     """A take whose bytes are in the store already, about to be recorded."""
@@ -41,14 +49,38 @@ class NewTake:
     recipe: Mapping[str, Any] | None = None  # what its codes need besides to become the same sound again
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A take that was rendered once and whose sound is gone from the store; its codes may be there."""
+
+    take_key: str
+    sample_rate: int
+    tokens: int
+    has_codes: bool
+    recipe: Mapping[str, Any] | None
+
+
 def known(connection: sa.Connection, keys: Iterable[str]) -> set[str]:
     """Which of these takes exist."""
-    return set(connection.scalars(sa.select(Take.take_key).where(_among(connection, keys))))
+    query = sa.select(Take.take_key).where(_among(connection, keys), Take.gone.is_(False))
+    return set(connection.scalars(query))
+
+
+def lose(connection: sa.Connection, keys: Sequence[str]) -> None:
+    """Note that the sound of these takes is gone. The rows stay: others refer to them, and know how to make it again."""
+    connection.execute(sa.update(Take).where(_among(connection, keys)).values(gone=True))
+
+
+def gone(connection: sa.Connection, keys: Iterable[str]) -> list[Gone]:
+    """Those of these takes whose sound is gone."""
+    columns = (Take.take_key, Take.sample_rate, Take.tokens, Take.has_codes, Take.recipe)
+    query = sa.select(*columns).where(_among(connection, keys), Take.gone.is_(True)).order_by(Take.take_key)
+    return [Gone(*row) for row in connection.execute(query)]
 
 
 def metrics(connection: sa.Connection, keys: Iterable[str]) -> dict[str, Mapping[str, Any]]:
     """What was measured of those of these takes that exist, by take key."""
-    query = sa.select(Take.take_key, Take.metrics).where(_among(connection, keys))
+    query = sa.select(Take.take_key, Take.metrics).where(_among(connection, keys), Take.gone.is_(False))
     return {row.take_key: row.metrics for row in connection.execute(query)}
 
 
@@ -60,7 +92,7 @@ def approve(connection: sa.Connection, keys: Sequence[str]) -> None:
 
 
 def record(connection: sa.Connection, new: Sequence[NewTake]) -> None:
-    """Write down takes whose bytes are stored, and forget their partials. One that is known stays as it was."""
+    """Write down stored takes and forget their partials. One that is known, and not gone, stays as it was."""
     if not new:
         return
     rows = [
@@ -68,11 +100,12 @@ def record(connection: sa.Connection, new: Sequence[NewTake]) -> None:
         for take in sorted(new, key=lambda take: take.take_key)  # one order everywhere: no deadlocks
     ]
     names = ", ".join(_COLUMNS)
+    renewed = ", ".join(f"{name} = excluded.{name}" for name in (*_COLUMNS, "created_at"))
     at = now().compile(dialect=connection.dialect)
     connection.execute(
         sa.text(
             f"INSERT INTO takes ({names}, created_at) SELECT {names}, {at} FROM {given.table(connection, _COLUMNS)}"  # noqa: S608
-            " WHERE true ON CONFLICT DO NOTHING"
+            f" WHERE true ON CONFLICT (take_key) DO UPDATE SET {renewed}, gone = false WHERE takes.gone"
         ),
         given.rows(rows),
     )

@@ -20,11 +20,12 @@ from storage import corpora, errors, jobs, keys, segments
 from storage import reels as reel_rows
 from storage.database import Database
 from storage.objects.store import Store
+from storage.takes import TakesGoneError
 from workers import lease as leases
 from workers import levels, reels
 from workers.audio import acx, captions, encode, ffmpeg, loudness, splice
 from workers.deliverables import Deliverable
-from workers.programme import Programme, Reader, TakesGoneError
+from workers.programme import Programme, Reader
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ ASSEMBLY_VERSION = 2  # of how takes are joined: goes up when the same takes giv
 SHORT_SECONDS = 60.0  # jobs below are encoded together
 AT_ONCE_TOKENS = 80_000  # a quarter of an hour: of longer jobs, one is taken up at a time
 HELPERS = 32  # that are rung for, at most
+LOOK_SECONDS = 4.0  # how often an assembler asks whether its jobs are still its own: they may be cancelled
 PATIENCE = 0.2  # seconds between two looks at reels that others make
 CAPTION_TYPES = {"vtt": "text/vtt", "srt": "application/x-subrip", "json": "application/json"}
 _TAGS = ("title", "author", "album", "language")
@@ -68,44 +70,70 @@ def run(bench: Bench, *, limit: int = 1, stop: Event | None = None) -> int:
         claimed = jobs.claim(connection, bench.owner, bench.lease_seconds, limit, tokens=AT_ONCE_TOKENS)
     if not claimed:
         return int(_help(bench))
-    waiting = {lease.job_id: lease for lease in claimed}
+    hold = _Hold(stop, {lease.job_id: lease for lease in claimed})
 
     def renew() -> None:
         with bench.database.write() as connection:
-            jobs.renew(connection, list(waiting.values()), bench.lease_seconds)
+            hold.lost |= jobs.renew(connection, list(hold.waiting.values()), bench.lease_seconds)
 
-    with leases.kept(renew, bench.lease_seconds, Event()):
+    with leases.kept(renew, min(bench.lease_seconds, leases.RENEWALS * LOOK_SECONDS), Event()):
         try:
-            _all(bench, claimed, waiting, stop)
+            _all(bench, claimed, hold)
         finally:
-            _give_back(bench, list(waiting.values()))
+            _give_back(bench, list(hold.waiting.values()))
     return len(claimed)
 
 
-def _all(
-    bench: Bench, claimed: Sequence[jobs.AssemblyLease], waiting: dict[int, jobs.AssemblyLease], stop: Event
-) -> None:
+class _OverError(Exception):
+    """A job's assembly ends before its end: this process stops, or the job is not ours any more."""
+
+
+@dataclass(slots=True)
+class _Hold:
+    """What a claim holds: jobs that are given back unless they end, and whether to go on with one."""
+
+    stop: Event
+    waiting: dict[int, jobs.AssemblyLease]
+    lost: set[int] = field(default_factory=set)  # jobs that were cancelled or that others have taken over
+
+    def check(self, job_id: int) -> None:
+        """Raises _OverError where there is no sense in going on."""
+        if self.stop.is_set() or job_id in self.lost:
+            raise _OverError
+
+    def watched(self, job_id: int, sound: Iterable[bytes]) -> Iterator[bytes]:
+        """Sound, for as long as there is sense in it."""
+        for pcm in sound:
+            self.check(job_id)
+            yield pcm
+
+    def ended(self, job_id: int) -> None:
+        """A job need not be given back, unless all was stopped and nobody knows how far it is."""
+        if not self.stop.is_set():
+            self.waiting.pop(job_id, None)
+
+
+def _all(bench: Bench, claimed: Sequence[jobs.AssemblyLease], hold: _Hold) -> None:
     """Jobs that need no encoding first, then the short ones together, then the long ones one by one."""
     short: list[_Ready] = []
     long: list[_Ready] = []
     for lease in claimed:
-        if stop.is_set():
+        if hold.stop.is_set():
             return
-        with _told(bench, lease, waiting):
-            ready = _prepare(bench, lease)
+        with _told(bench, lease, hold):
+            ready = _prepare(bench, lease, hold)
             if ready is not None:
                 (short if ready.programme.seconds < SHORT_SECONDS else long).append(ready)
                 continue
-        waiting.pop(lease.job_id, None)
-    if short and not stop.is_set():
-        _make_together(bench, short, waiting)
+        hold.ended(lease.job_id)
+    if short and not hold.stop.is_set():
+        _make_together(bench, short, hold)
     for ready in long:
-        if stop.is_set():
+        if hold.stop.is_set():
             return
-        with _told(bench, ready.lease, waiting), tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
-            if not _make_long(bench, ready, Path(folder), stop):
-                return
-        waiting.pop(ready.lease.job_id, None)
+        with _told(bench, ready.lease, hold), tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
+            _make_long(bench, ready, Path(folder), hold)
+        hold.ended(ready.lease.job_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +173,18 @@ class _Ready:
         return reels.reader(store, self.programme.sample_rate, self.gain(wanted), ceiling)
 
 
-def _prepare(bench: Bench, lease: jobs.AssemblyLease) -> "_Ready | None":
-    """A job laid out, None where its audio exists already, made for another job, and it is ended with that."""
+def _prepare(bench: Bench, lease: jobs.AssemblyLease, hold: _Hold) -> "_Ready | None":
+    """A job laid out, None where its audio exists already, made for another job, and it is ended with that.
+
+    Raises TakesGoneError: no sentence is ever left out in silence.
+    """
     with bench.database.read() as connection:
         parts = segments.parts(connection, lease.job_id)
+        if len(parts) < lease.segments_total or any(part.gone for part in parts):
+            raise TakesGoneError(segments.without_sound(connection, lease.job_id))
     programme = Programme.of(parts, lease.options.get("head_ms", 0), lease.options.get("tail_ms", 0))
     wanted = [Deliverable.of(each) for each in lease.options["deliverables"]]
-    measured = _levels(bench, lease, programme, wanted)
+    measured = _levels(bench, lease, programme, wanted, hold)
     key = assembly_key(programme, lease.options, measured)
     with bench.database.read() as connection:
         audio = jobs.twin(connection, key)
@@ -162,7 +195,11 @@ def _prepare(bench: Bench, lease: jobs.AssemblyLease) -> "_Ready | None":
 
 
 def _levels(
-    bench: Bench, lease: jobs.AssemblyLease, programme: Programme, wanted: Sequence[Deliverable]
+    bench: Bench,
+    lease: jobs.AssemblyLease,
+    programme: Programme,
+    wanted: Sequence[Deliverable],
+    hold: _Hold,
 ) -> levels.Levels | None:
     """The gains of a job's deliverables, measured unless they were before; None where all are as they were spoken."""
     if all(each.level is None for each in wanted):
@@ -171,7 +208,9 @@ def _levels(
         return known
 
     def sound() -> Iterator[bytes]:
-        return _watched(bench, lease, Reader(bench.store).stream(programme.strips()))
+        return _told_of(
+            bench, lease, hold.watched(lease.job_id, Reader(bench.store).stream(programme.strips()))
+        )
 
     measured = levels.measure(sound, programme.sample_rate, wanted)
     if programme.seconds >= SHORT_SECONDS:
@@ -180,7 +219,7 @@ def _levels(
     return measured
 
 
-def _watched(bench: Bench, lease: jobs.AssemblyLease, sound: Iterable[bytes]) -> Iterator[bytes]:
+def _told_of(bench: Bench, lease: jobs.AssemblyLease, sound: Iterable[bytes]) -> Iterator[bytes]:
     """Say now and then that a job goes on, while it is only listened to."""
     for number, pcm in enumerate(sound):
         if number % 200 == 0:
@@ -188,13 +227,14 @@ def _watched(bench: Bench, lease: jobs.AssemblyLease, sound: Iterable[bytes]) ->
         yield pcm
 
 
-def _make_together(bench: Bench, short: Sequence[_Ready], waiting: dict[int, jobs.AssemblyLease]) -> None:
+def _make_together(bench: Bench, short: Sequence[_Ready], hold: _Hold) -> None:
     """Short jobs, many in one encoder: starting it would cost more than their sound."""
     with tempfile.TemporaryDirectory(dir=bench.scratch) as name:
         folder = Path(name)
         made: list[tuple[_Ready, list[tuple[encode.Output, bytes]]]] = []
         for ready in short:
-            with _told(bench, ready.lease, waiting):
+            with _told(bench, ready.lease, hold):
+                hold.check(ready.lease.job_id)
                 cover = _cover(bench.store, ready, folder)
                 files = [
                     (
@@ -204,19 +244,22 @@ def _make_together(bench: Bench, short: Sequence[_Ready], waiting: dict[int, job
                     for number, wanted in enumerate(ready.wanted)
                 ]
                 made.append((ready, files))
+        if hold.stop.is_set():
+            return
         try:
             encode.encode_many(file for _, files in made for file in files)
         except encode.EncodeError as error:
             log.warning("%s", error)  # which of them it was, and what of the rest, is found below, one by one
         for ready, files in made:
-            with _told(bench, ready.lease, waiting):
+            with _told(bench, ready.lease, hold):
+                hold.check(ready.lease.job_id)
                 encode.encode_many(file for file in files if not file[0].path.is_file())
                 _store(bench, ready, folder, [output.path for output, _ in files])
-            waiting.pop(ready.lease.job_id, None)
+            hold.ended(ready.lease.job_id)
 
 
-def _make_long(bench: Bench, ready: _Ready, folder: Path, stop: Event) -> bool:
-    """One long job, with whoever is free to help. False: it was to stop before the end."""
+def _make_long(bench: Bench, ready: _Ready, folder: Path, hold: _Hold) -> None:
+    """One long job, with whoever is free to help. Raises _OverError."""
     planned = {
         number: found
         for number, wanted in enumerate(ready.wanted)
@@ -231,11 +274,9 @@ def _make_long(bench: Bench, ready: _Ready, folder: Path, stop: Event) -> bool:
     outputs = [ready.output(number, folder, cover) for number in range(len(ready.wanted))]
     for number, output in enumerate(outputs):
         if number not in planned:
-            if stop.is_set():
-                return False
-            _encode(bench, ready, ready.wanted[number], output)
-    if planned and not _make_reels(bench, ready, sum(map(len, planned.values())), stop):
-        return False
+            _encode(bench, ready, ready.wanted[number], output, hold)
+    if planned:
+        _make_reels(bench, ready, sum(map(len, planned.values())), hold)
     for number, found in planned.items():
         samples = reels.file_samples(ready.programme, outputs[number].file_rate)
         try:
@@ -247,17 +288,17 @@ def _make_long(bench: Bench, ready: _Ready, folder: Path, stop: Event) -> bool:
     _store(bench, ready, folder, [output.path for output in outputs])
     if planned:
         bench.store.delete([keys.reel(reel.key) for found in planned.values() for reel in found])
-    return True
 
 
 class ReelsGoneError(errors.VoicemillError):
     """Encoded stretches of the programme cannot be used: {reason}. They are made again."""
 
 
-def _make_reels(bench: Bench, ready: _Ready, total: int, stop: Event) -> bool:
-    """Make reels of a job until all are done, by us or by others. False: it was to stop."""
+def _make_reels(bench: Bench, ready: _Ready, total: int, hold: _Hold) -> None:
+    """Make reels of a job until all are done, by us or by others. Raises _OverError."""
     job_id = ready.lease.job_id
-    while not stop.is_set():
+    while True:
+        hold.check(job_id)
         with bench.database.write() as connection:
             reel = reel_rows.claim(connection, bench.owner, bench.lease_seconds, job_id)
             left = reel_rows.undone(connection, job_id)
@@ -265,10 +306,9 @@ def _make_reels(bench: Bench, ready: _Ready, total: int, stop: Event) -> bool:
         if reel is not None:
             _make_reel(bench, reel)
         elif not left:
-            return True
+            return
         else:
-            stop.wait(PATIENCE)
-    return False
+            hold.stop.wait(PATIENCE)
 
 
 def _help(bench: Bench) -> bool:
@@ -306,11 +346,12 @@ def _make_reel(bench: Bench, reel: reel_rows.Claimed) -> None:
         reel_rows.finish(connection, reel)
 
 
-def _encode(bench: Bench, ready: _Ready, wanted: Deliverable, output: encode.Output) -> None:
-    """Stream one job's programme into an encoder, telling how far it is."""
+def _encode(bench: Bench, ready: _Ready, wanted: Deliverable, output: encode.Output, hold: _Hold) -> None:
+    """Stream one job's programme into an encoder, telling how far it is. Raises _OverError."""
     written = 0
+    sound = ready.reader(bench.store, wanted).stream(ready.programme.strips())
     with encode.Encoder.of(output) as encoder:
-        for pcm in ready.reader(bench.store, wanted).stream(ready.programme.strips()):
+        for pcm in hold.watched(ready.lease.job_id, sound):
             encoder.write(pcm)
             written += len(pcm) // 2
             bench.encoding(ready.lease.job_id, written / max(1, ready.programme.samples))
@@ -328,27 +369,38 @@ def _cover(store: Store, ready: _Ready, folder: Path) -> Path | None:
 
 
 @contextmanager
-def _told(bench: Bench, lease: jobs.AssemblyLease, waiting: dict[int, jobs.AssemblyLease]) -> Iterator[None]:
+def _told(bench: Bench, lease: jobs.AssemblyLease, hold: _Hold) -> Iterator[None]:
     """Whatever goes wrong with one job is written down for that job alone."""
     try:
         yield
+    except _OverError:
+        log.info("the assembly of %s is left", lease.custom_id)
     except TakesGoneError as error:
-        log.warning("job %s: %s; they are rendered again", lease.custom_id, error)
+        log.warning("job %s: %s; they are made again", lease.custom_id, error)
         with bench.database.write() as connection:
             jobs.rewind(connection, lease, error.take_keys)
+    except (
+        errors.ObjectMissingError,
+        errors.ObjectArchivedError,
+    ) as error:  # its cover, say, or takes in an archive
+        log.warning("assembling %s failed: %s", lease.custom_id, error)
+        _fail(bench, lease, str(error))
     except (errors.StoreError, errors.DatabaseUnreachableError, encode.DiskFullError):
         raise  # not the job's fault: it is given back
     except Exception as error:
         if isinstance(error, OSError) and error.errno in encode.DISK_FULL:
             raise  # nor this
         log.exception("assembling %s failed", lease.custom_id)
-        told = f"{type(error).__name__}: {error}"
-        with bench.database.write() as connection:
-            jobs.fail(connection, lease, reason="assembly", detail=told, attempts_allowed=bench.attempts)
-            _end_corpus(bench, connection, lease.corpus_id)
+        _fail(bench, lease, f"{type(error).__name__}: {error}")
     else:
         return
-    waiting.pop(lease.job_id, None)
+    hold.ended(lease.job_id)
+
+
+def _fail(bench: Bench, lease: jobs.AssemblyLease, told: str) -> None:
+    with bench.database.write() as connection:
+        jobs.fail(connection, lease, reason="assembly", detail=told, attempts_allowed=bench.attempts)
+        _end_corpus(bench, connection, lease.corpus_id)
 
 
 def _give_back(bench: Bench, left: Sequence[jobs.AssemblyLease]) -> None:
@@ -409,7 +461,7 @@ def _store(bench: Bench, ready: _Ready, folder: Path, paths: Sequence[Path]) -> 
     _caption(bench.store, ready, folder)
     for number, path in enumerate(paths):
         media_type = ready.wanted[number].kind.media_type
-        bench.store.upload(made[number]["key"], path, content_type=media_type)
+        _upload(bench.store, made[number]["key"], path, media_type, made[number]["sha256"])
     _complete(bench, ready.lease, audio, _flag(ready.programme.parts, made))
 
 
@@ -444,7 +496,7 @@ def _caption(store: Store, ready: _Ready, folder: Path) -> None:
             lines = (captions.vtt if kind == "vtt" else captions.srt)(programme.cues(), programme.sample_rate)
         with path.open("w", encoding="utf-8", newline="") as file:
             file.writelines(lines)
-        store.upload(keys.captions(ready.key, kind), path, content_type=CAPTION_TYPES[kind])
+        _upload(store, keys.captions(ready.key, kind), path, CAPTION_TYPES[kind], _sha256(path))
 
 
 def _timed(programme: Programme) -> Iterator[tuple[captions.Cue, dict[str, Any]]]:
@@ -462,6 +514,22 @@ def _flag(parts: Sequence[segments.Part], made: Sequence[Mapping[str, Any]]) -> 
         told.append(f"segment {first.position}: {first.reason} ({first.detail}){more}")
     told += [each["problem"] for each in made if each.get("problem")]
     return "; ".join(told) or None
+
+
+def _upload(store: Store, key: str, path: Path, media_type: str, digest: str) -> None:
+    """Store a file, in place of one that was made of takes which have since been rendered again, not to the same bit."""
+    if store.upload(key, path, content_type=media_type):
+        return
+    try:
+        with store.open(key) as stream:
+            same = hashlib.file_digest(stream, "sha256").hexdigest() == digest  # type: ignore[arg-type]
+    except errors.ObjectMissingError:
+        same = False
+    except errors.ObjectArchivedError:
+        same = store.size(key) == path.stat().st_size
+    if not same:
+        store.delete([key])
+        store.upload(key, path, content_type=media_type)
 
 
 def _sha256(path: Path) -> str:

@@ -9,22 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from storage import errors, keys, segments
+from storage import segments
 from storage.objects.store import Store
-from workers.audio import captions, wav
+from storage.takes import TakesGoneError
+from workers import keep
+from workers.audio import captions
 from workers.audio.metadata import Chapter
 
 log = logging.getLogger(__name__)
 
 READ_AHEAD = 4  # takes fetched, and brought to their level, while the encoder works
-
-
-class TakesGoneError(Exception):
-    """Takes that the database knows are not in the store any more."""
-
-    def __init__(self, take_keys: Sequence[str]) -> None:
-        super().__init__(f"{len(take_keys)} takes are gone from the store")
-        self.take_keys = take_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +138,13 @@ class Reader:
         """A take's PCM, None where it is gone or is not what the database says."""
         if strip.take_key is None:
             return b""
-        try:
-            pcm = wav.unwrap(self.store.get(keys.take(strip.take_key)))
-        except errors.ObjectMissingError:
+        pcm = keep.sound(self.store, strip.take_key)
+        if pcm is None:
             return None
-        except wav.BadTakeError as error:
-            log.warning("the take %s is damaged: %s", strip.take_key, error)
-            self.store.delete([keys.take(strip.take_key)])
+        if len(pcm) != 2 * strip.samples:  # another rendering than the one that was recorded: this one will be
+            log.warning("the take %s has %d samples, not %d", strip.take_key, len(pcm) // 2, strip.samples)
             return None
-        return pcm if len(pcm) == 2 * strip.samples else None
+        return pcm
 
     def _gone(self, strips: Sequence[Strip]) -> list[str]:
         missing = {strip.take_key for strip in strips if self._stored(strip) is None}

@@ -4,7 +4,7 @@ A process renders two batches at once. Were a suspect beside an innocent one, th
 both, as often as the one meets the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition, Event
 
@@ -21,22 +21,23 @@ class Quarantine:
         self._waiting_alone = 0  # nobody else is let in meanwhile, or their turn might never come
 
     @contextmanager
-    def turn(self, alone: bool, stop: Event) -> Iterator[bool]:
+    def turn(self, alone: bool, stop: Event, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
         """Wait for a batch's turn, before its lease is claimed. False: `stop` was set first, and it must not begin."""
-        entered = self._enter(alone, stop)
+        entered = self._enter(alone, stop, waiting)
         try:
             yield entered
         finally:
             if entered:
                 self._leave(alone)
 
-    def _enter(self, alone: bool, stop: Event) -> bool:
+    def _enter(self, alone: bool, stop: Event, waiting: Callable[[], None]) -> bool:
         with self._changed:
             self._waiting_alone += alone
             try:
                 while not self._may_enter(alone):
                     if stop.is_set():
                         return False
+                    waiting()
                     self._changed.wait(LOOK_SECONDS)
             finally:
                 self._waiting_alone -= alone

@@ -15,21 +15,21 @@ import sqlalchemy as sa
 from storage import batches, corpora, errors, jobs, keys, pools, seeds, segments, states, takes
 from storage.database import Database
 from storage.objects.store import Store, Together
-from workers import beside
+from workers import beside, keep
 from workers import lease as leases
-from workers.audio import checks, edit, wav
+from workers.audio import edit
 from workers.engines.engine import (
     DeviceFaultError,
     Engine,
     EngineSpec,
     Failure,
-    Judged,
     Partial,
     Reason,
     Request,
     Take,
 )
-from workers.quality import recogniser, words
+from workers.judge import Judge, Judgement
+from workers.quality import recogniser
 from workers.quarantine import Quarantine
 from workers.shares import Shares
 
@@ -42,9 +42,15 @@ FLUSH_SECONDS = 1.0  # ... or after so long, whichever comes first
 LOOK_SECONDS = 1.0  # how often a worker asks whether what it renders is still wanted
 AWAY_SECONDS = 1.0  # before a database or store that is away is tried again
 DATABASE_SECONDS = 600.0  # that a database is waited for: while it is away nobody else can take over, either
-WORDS = "words"  # among a take's metrics: what a machine heard
 
 Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Fault:
+    """Whether a process may go on using its device, and why not."""
+
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,12 @@ class Mill:
     quarantine: Quarantine = field(default_factory=Quarantine)
     hear: recogniser.Hear | None = None  # a machine that listens to takes
     hear_share: float = 1.0  # of takes that it listens to
+    progress: Callable[[], None] = field(default=lambda: None)  # something has come of it, or is waited for
+    fault: Fault = field(default_factory=Fault)  # once there is one this process renders nothing more
+    codec: keep.Codec = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "codec", keep.Codec(self.spec))
 
 
 @dataclass(slots=True)
@@ -84,7 +96,6 @@ class Report:
     wall_seconds: float = 0.0
     ended_jobs: list[int] = field(default_factory=list)  # rendered or failed by this batch
     halves: list[int] = field(default_factory=list)  # batches to go on with, after a split
-    device_fault: str | None = None  # why this process must not use its device again
 
     def line(self) -> str:
         """In one line, for people: `512 of 512, 61x real time`."""
@@ -104,17 +115,17 @@ def run(mill: Mill, batch_id: int, stop: Event) -> Report | None:
     """
     with mill.database.read() as connection:
         alone = batches.is_suspect(connection, batch_id)
-    with mill.quarantine.turn(alone, stop) as entered:
-        return _run(mill, batch_id, stop) if entered else None
+    with mill.quarantine.turn(alone, stop, mill.progress) as entered:
+        return _run(mill, batch_id, stop, alone) if entered and mill.fault.reason is None else None
 
 
-def _run(mill: Mill, batch_id: int, stop: Event) -> Report | None:
+def _run(mill: Mill, batch_id: int, stop: Event, alone: bool) -> Report | None:
     with mill.database.write() as connection:
         lease = batches.claim(connection, batch_id, mill.owner, mill.lease_seconds)
     if lease is None:
         return None
     halt = _Halt(stop)
-    batch = _Batch(mill, lease, halt)
+    batch = _Batch(mill, lease, halt, alone)
     halt.watch(batch.is_wanted)
     with leases.kept(lambda: _renew(mill, lease), mill.lease_seconds, halt.lost):
         try:
@@ -165,12 +176,14 @@ class _Halt:
 class _Batch:
     """One claimed batch on its way."""
 
-    def __init__(self, mill: Mill, lease: batches.Lease, halt: _Halt) -> None:
-        self.mill, self.lease, self.halt = mill, lease, halt
+    def __init__(self, mill: Mill, lease: batches.Lease, halt: _Halt, alone: bool) -> None:
+        self.mill, self.lease, self.halt, self.alone = mill, lease, halt, alone
         self.report = Report(lease.batch_id, states.Outcome.DONE, segments=lease.segments_total)
+        self.judge = Judge(mill.spec, mill.attempts, mill.hear, mill.hear_share)
         self.waiting: dict[
             str, list[segments.Work]
         ] = {}  # by take key: segments with the same words share a take
+        self.recovered: set[str] = set()  # takes that were made once before
         self.shelf: Together  # where takes are put
         self.left = 0  # segments that were loaded and are not written down
         self.tokens: dict[int, int] = {}  # by corpus, estimated: whose batch it is
@@ -179,15 +192,6 @@ class _Batch:
         self.mill.shares.begin(self.lease.batch_id)
         try:
             return self._run()
-        finally:
-            self.mill.shares.end(self.lease.batch_id)
-
-    def _run(self) -> Report:
-        requests = self._load()
-        requests = self._skip_existing(requests)
-        started = time.monotonic()
-        try:
-            self._render(requests)
         except batches.LeaseLostError:
             raise
         except EngineBrokeError as error:
@@ -195,6 +199,14 @@ class _Batch:
         except BaseException:
             self._give_back()  # the store is away or full, say: nobody needs to wait for the lease to run out
             raise
+        finally:
+            self.mill.shares.end(self.lease.batch_id)
+
+    def _run(self) -> Report:
+        requests = self._load()
+        requests = self._skip_existing(requests)
+        started = time.monotonic()
+        self._render(requests)
         self.report.wall_seconds = time.monotonic() - started
         return self._finish()
 
@@ -245,9 +257,7 @@ class _Batch:
         if known:
             answers = _Answers()
             for key, metrics in known.items():
-                done, failure = self._judge(key, metrics)
-                answers.done += done
-                answers.failures += [failure] if failure else []
+                answers.take_in(self._judge(key, metrics))
             self.report.skipped = len(answers.done)
             self._record(answers)
         return [request for request in requests if request.key not in known]
@@ -257,7 +267,7 @@ class _Batch:
         if not requests:
             return
         answers = _Answers()
-        engine = _guarded(self.mill.engine, requests, self.halt.any)
+        engine = self._results(requests)
         with (
             closing(self.mill.store.together()) as self.shelf,
             ThreadPoolExecutor(STORE_AT_ONCE, thread_name_prefix="store") as storers,
@@ -265,6 +275,7 @@ class _Batch:
             try:
                 with closing(beside.taken(engine, FLUSH_SECONDS, self.halt.any)) as results:
                     for result in results:
+                        self.mill.progress()
                         match result:
                             case Take():
                                 answers.storing.append(storers.submit(self._keep, result))
@@ -278,78 +289,43 @@ class _Batch:
             finally:
                 self._record(answers)  # what was rendered before the engine broke is kept
 
+    def _results(self, requests: Sequence[Request]) -> Iterator[Take | Partial | Failure]:
+        """Takes whose sound was lost come back from what is left of them, where that is enough; the rest is rendered."""
+        with self.mill.database.read() as connection:
+            gone = takes.gone(connection, [request.key for request in requests])
+        for take in keep.recovered(self.mill.store, gone, self.mill.codec.speak):
+            if self.halt.any.is_set():
+                return
+            self.recovered.add(take.key)
+            yield take
+        yield from _guarded(
+            self.mill, [request for request in requests if request.key not in self.recovered], self.halt.any
+        )
+
     def _keep(self, take: Take) -> "_Kept":
-        """Edit, measure and store one take, whatever the checks say: of several bad ones the best is delivered."""
-        pcm = edit.tidy(take.pcm, take.sample_rate)
-        loops = checks.limits(self.mill.spec).loop_seconds < inf
-        metrics: dict[str, Any] = checks.measure(pcm, take.sample_rate, loops=loops).as_dict()
-        heard = self._heard(take, pcm, metrics)
-        if heard is not None:
-            metrics[WORDS] = heard.as_dict()
-        self._patiently(lambda: self._store(take, pcm), self._gives_up)
+        """Store and measure one take, whatever the checks say: of several bad ones the best is delivered."""
+        stored = self._patiently(
+            lambda: keep.put(self.mill.store, self.shelf, take, self.mill.codec.speak), self._gives_up
+        )
+        metrics = self.judge.measure(take.key, stored.pcm, take.sample_rate, self.waiting[take.key][0])
         record = takes.NewTake(
             take.key,
             self.mill.spec.name,
             take.sample_rate,
-            len(pcm) // 2,
-            take.tokens,
+            len(stored.pcm) // 2,
+            stored.tokens,
             take.codes is not None,
             metrics,
             take.recipe,
         )
-        return _Kept(record, *self._judge(take.key, metrics))
+        return _Kept(record, self._judge(take.key, metrics))
 
-    def _judge(self, key: str, metrics: Mapping[str, Any]) -> tuple[list[segments.Done], Failure | None]:
-        """What a take's metrics mean: segments that are done with it, or why it is tried again with another seed."""
-        works = self.waiting[key]
-        verdict = self._verdict(metrics, works[0].text)
-        if verdict is None:
-            return [segments.Done(work.id, key) for work in works], None
-        if self._uses_seed() and works[0].attempts + 1 < self.mill.attempts:
-            return [], Failure(key, verdict.reason, verdict.detail)
-        return [self._best(work, key, verdict) for work in works], None
+    def _judge(self, key: str, metrics: Mapping[str, Any]) -> Judgement:
+        return self.judge.judge(key, metrics, self.waiting[key], self._key, self._metrics)
 
-    def _verdict(self, metrics: Mapping[str, Any], text: str) -> checks.Verdict | None:
-        if takes.APPROVED in metrics or not metrics:
-            return None
-        within = checks.limits(self.mill.spec)
-        verdict = checks.judge(checks.Metrics.stored(metrics), text, within)
-        if verdict is None and WORDS in metrics:
-            verdict = words.judge(metrics[WORDS], within)
-        return verdict
-
-    def _heard(self, take: Take, pcm: bytes, metrics: Mapping[str, Any]) -> words.Heard | None:
-        """What a machine heard in a take that nothing else speaks against; None where none listens to it."""
-        work = self.waiting[take.key][0]
-        if self.mill.hear is None or self._verdict(metrics, work.text) is not None:
-            return None
-        if int(take.key[:8], 16) >= self.mill.hear_share * 2**32:  # the same ones whoever renders them
-            return None
-        heard = self.mill.hear(pcm, take.sample_rate, work.options.get("language"))
-        return None if heard is None else words.compare(work.text, heard)
-
-    def _best(self, work: segments.Work, key: str, verdict: checks.Verdict) -> segments.Done:
-        """The attempts are used up: the best of them is delivered, and needs a listen."""
-        tried = [self._key(work, attempt) for attempt in range(work.attempts)]
-        if tried:
-            with self.mill.database.read() as connection:
-                earlier = takes.metrics(connection, tried)
-            for other, metrics in sorted(earlier.items()):
-                found = self._verdict(metrics, work.text)
-                if found is None:
-                    return segments.Done(work.id, other)
-                if checks.better(found, verdict):
-                    key, verdict = other, found
-        return segments.Done(work.id, key, verdict.reason.value, verdict.detail)
-
-    def _uses_seed(self) -> bool:
-        return not isinstance(self.mill.spec, Judged) or self.mill.spec.uses_seed
-
-    def _store(self, take: Take, pcm: bytes) -> None:
-        store = self.shelf
-        store.put(keys.take(take.key), wav.wrap(pcm, take.sample_rate), content_type="audio/wav")
-        if take.codes is not None:
-            store.put(keys.codes(take.key), wav.npy(take.codes), content_type="application/octet-stream")
+    def _metrics(self, take_keys: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        with self.mill.database.read() as connection:
+            return takes.metrics(connection, take_keys)
 
     def _record(self, answers: "_Answers") -> None:
         """One small transaction: takes, the segments they serve, failures and partials, under the fence."""
@@ -373,9 +349,11 @@ class _Batch:
                 fault = fault or error
                 continue
             answers.new.append(kept.take)
-            answers.done.extend(kept.done)
-            answers.failures += [kept.failure] if kept.failure else []
-            self.report.rendered += len(kept.done)
+            answers.take_in(kept.judgement)
+            if kept.take.take_key in self.recovered:
+                self.report.skipped += len(kept.judgement.done)
+                continue
+            self.report.rendered += len(kept.judgement.done)
             self.report.tokens += self.waiting[kept.take.take_key][0].tokens_estimate
             self.report.audio_seconds += kept.take.samples / kept.take.sample_rate
         answers.storing.clear()
@@ -384,7 +362,11 @@ class _Batch:
     def _record_stored(self, answers: "_Answers") -> None:
         failed = sum(len(self.waiting[failure.key]) for failure in answers.failures)
         self.left -= len(answers.done) + failed
-        ended = self._transact(lambda connection: self._write(connection, answers))
+        try:
+            ended = self._transact(lambda connection: self._write(connection, answers))
+        except batches.LeaseLostError:
+            self._transact(lambda connection: _write_takes(connection, answers))  # whoever has it now need not
+            raise
         self.report.failed += failed
         self.report.ended_jobs += ended
         if ended:
@@ -392,8 +374,7 @@ class _Batch:
 
     def _write(self, connection: sa.Connection, answers: "_Answers") -> list[int]:
         """Jobs that have ended with these answers. Doing it twice is doing it once."""
-        takes.record(connection, answers.new)
-        takes.keep_partials(connection, answers.partials)
+        _write_takes(connection, answers)
         batches.fence(connection, self.lease)
         finished = segments.finish(connection, self.lease.batch_id, answers.done)
         failed: dict[int, int] = {}
@@ -434,6 +415,7 @@ class _Batch:
             except (errors.DatabaseUnreachableError, errors.StoreUnreachableError) as error:
                 if time.monotonic() > begun + self._patience(error) or gives_up():
                     raise
+                self.mill.progress()
                 self.halt.lost.wait(AWAY_SECONDS)
                 log.warning("batch %s waits: %s", self.lease.batch_id, error)
 
@@ -480,15 +462,13 @@ class _Batch:
         return {corpus_id: seconds * tokens / total for corpus_id, tokens in self.tokens.items() if total}
 
     def _split(self, error: "EngineBrokeError") -> Report:
-        """The engine broke on the batch: halve it, or, where one segment is left, count it against that one."""
+        """The engine broke on the batch: halve it, or, where one segment was alone with it, count it against that one."""
         log.error("%s", error)
-        if isinstance(error.__cause__, DeviceFaultError):
-            self.report.device_fault = str(error.__cause__)
         with self.mill.database.write() as connection:
             batches.fence(connection, self.lease)
             corpora.spent(connection, self._spent())
             left = segments.of_batch(connection, self.lease.batch_id)
-            if len(left) == 1:
+            if len(left) == 1 and self.alone:
                 job_id = segments.fail(
                     connection,
                     self.lease.batch_id,
@@ -507,13 +487,18 @@ class _Batch:
         return self.report
 
 
+def _write_takes(connection: sa.Connection, answers: "_Answers") -> None:
+    """Write down what is true whoever holds the lease."""
+    takes.record(connection, answers.new)
+    takes.keep_partials(connection, answers.partials)
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A take in the store, about to be recorded, with the segments that it serves, if any."""
+    """A take in the store, about to be recorded, and what came of it."""
 
     take: takes.NewTake
-    done: list[segments.Done]
-    failure: Failure | None  # the checks refuse it, and it is to be tried again
+    judgement: Judgement
 
 
 @dataclass(slots=True)
@@ -526,6 +511,10 @@ class _Answers:
     failures: list[Failure] = field(default_factory=list)
     partials: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
+
+    def take_in(self, judgement: Judgement) -> None:
+        self.done += judgement.done
+        self.failures += [judgement.failure] if judgement.failure else []
 
     def __bool__(self) -> bool:
         return bool(self.done or self.new or self.failures or self.partials)
@@ -542,14 +531,16 @@ class EngineBrokeError(Exception):
     """The engine raised instead of answering: one of the batch's items broke it."""
 
 
-def _guarded(engine: Engine, requests: Sequence[Request], stop: Event) -> Iterator[Take | Partial | Failure]:
-    results = engine.render(requests, stop)
+def _guarded(mill: Mill, requests: Sequence[Request], stop: Event) -> Iterator[Take | Partial | Failure]:
+    results = mill.engine.render(requests, stop)
     while True:
         try:
             result = next(results)
         except StopIteration:
             return
         except (Exception, SystemExit) as error:  # some libraries leave where they should raise
+            if isinstance(error, DeviceFaultError):
+                mill.fault.reason = str(error)  # first of all: writing anything down may fail, too
             raise EngineBrokeError(f"{type(error).__name__}: {error}") from error
         yield result
 

@@ -64,3 +64,28 @@ def test_alone_it_is_tried_again_with_the_same_seed_until_its_losses_are_used_up
         attempts = connection.scalar(sa.select(Segment.attempts).where(Segment.text == "DIE here."))
         assert connection.scalar(sa.select(Corpus.state)) == "running"  # the others wait for assembly
     assert attempts == 1
+
+
+def test_it_is_found_however_deep_the_backlog_is(database):
+    """Each time a few others are done before the worker dies, and as many fresh ones take their places."""
+    corpus_maker.accepted(database, [f"Backlog number {number}." for number in range(120)], name="backlog")
+    deaths = 0
+    while True:
+        planner.plan(database, "tones", planner.Plan(workers=1, linger_seconds=0, batch_segments=8))
+        with database.write() as connection:
+            batch_id = batches.next_ready(connection, "tones")
+            if batch_id is None:
+                break
+            works = segments.of_batch(connection, batch_id)
+            bad = any("DIE" in work.text for work in works)
+            deaths += bad
+            lease = batches.claim(connection, batch_id, "me", -1 if bad else 60)
+            good = [segments.Done(work.id, "0" * 64) for work in works if "DIE" not in work.text]
+            segments.finish(connection, lease.batch_id, good[: len(good) // 2] if bad else good)
+            if not bad:
+                batches.close(connection, lease.batch_id, states.Outcome.DONE)
+        sweep.sweep(database, losses_allowed=8)
+        assert deaths <= 8
+    with database.read() as connection:
+        rows = list(connection.execute(sa.select(Segment.text, Segment.state)))
+    assert [row.text for row in rows if row.state != "done"] == ["DIE here."]

@@ -54,3 +54,14 @@ def npy(codes: bytes) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.frombuffer(codes, dtype="<i2").reshape(-1, SLOTS), allow_pickle=False)
     return buffer.getvalue()
+
+
+def unnpy(file: bytes) -> bytes:
+    """The codec tokens of a file that `npy` made. Raises BadTakeError."""
+    try:
+        codes = np.load(io.BytesIO(file), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise BadTakeError(f"no NumPy file: {error}") from error
+    if codes.dtype != np.dtype("<i2") or codes.ndim != 2 or codes.shape[1] != SLOTS:
+        raise BadTakeError(f"{codes.dtype} of shape {list(codes.shape)}, not int16 of [frames, {SLOTS}]")
+    return bytes(codes.tobytes())
