@@ -4,12 +4,11 @@ Takes are streamed from the store into the encoder, so memory does not grow with
 encoded many at a time; a long one is cut into reels, which every worker that is free helps to encode.
 """
 
-import hashlib
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -23,20 +22,18 @@ from storage.objects.store import Store
 from storage.takes import TakesGoneError
 from workers import lease as leases
 from workers import levels, reels
-from workers.audio import acx, captions, encode, ffmpeg, loudness, splice
+from workers.audio import encode, splice
 from workers.deliverables import Deliverable
 from workers.programme import Programme, Reader
+from workers.ready import Ready, assembly_key, caption, described, upload
 
 log = logging.getLogger(__name__)
 
-ASSEMBLY_VERSION = 2  # of how takes are joined: goes up when the same takes give other bytes
 SHORT_SECONDS = 60.0  # jobs below are encoded together
 AT_ONCE_TOKENS = 80_000  # a quarter of an hour: of longer jobs, one is taken up at a time
 HELPERS = 32  # that are rung for, at most
 LOOK_SECONDS = 4.0  # how often an assembler asks whether its jobs are still its own: they may be cancelled
 PATIENCE = 0.2  # seconds between two looks at reels that others make
-CAPTION_TYPES = {"vtt": "text/vtt", "srt": "application/x-subrip", "json": "application/json"}
-_TAGS = ("title", "author", "album", "language")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +112,8 @@ class _Hold:
 
 def _all(bench: Bench, claimed: Sequence[jobs.AssemblyLease], hold: _Hold) -> None:
     """Jobs that need no encoding first, then the short ones together, then the long ones one by one."""
-    short: list[_Ready] = []
-    long: list[_Ready] = []
+    short: list[Ready] = []
+    long: list[Ready] = []
     for lease in claimed:
         if hold.stop.is_set():
             return
@@ -136,44 +133,7 @@ def _all(bench: Bench, claimed: Sequence[jobs.AssemblyLease], hold: _Hold) -> No
         hold.ended(ready.lease.job_id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A job whose programme is laid out."""
-
-    lease: jobs.AssemblyLease
-    programme: Programme
-    levels: levels.Levels | None
-    wanted: Sequence[Deliverable]
-    key: str
-
-    def gain(self, wanted: Deliverable) -> float | None:
-        return None if self.levels is None else self.levels.gain(wanted)
-
-    def audio_key(self, number: int) -> str:
-        """Where a deliverable lies in the store."""
-        wanted = self.wanted[number]
-        key = self.key if not number else keys.digest({"of": self.key, "deliverable": wanted.stored()})
-        return keys.audio(key, wanted.kind.suffix)
-
-    def output(self, number: int, folder: Path, cover: Path | None) -> encode.Output:
-        wanted, options = self.wanted[number], self.lease.options
-        return encode.Output(
-            folder / f"{self.lease.job_id}-{number}.{wanted.kind.suffix}",
-            wanted.kind,
-            self.programme.sample_rate,
-            chapters=self.programme.chapters(),
-            tags={name: str(options[name]) for name in _TAGS if options.get(name)},
-            cover=cover,
-            target_rate=wanted.sample_rate,
-            bitrate=wanted.bitrate,
-        )
-
-    def reader(self, store: Store, wanted: Deliverable) -> Reader:
-        ceiling = wanted.level.ceiling if wanted.level is not None else 0.0
-        return reels.reader(store, self.programme.sample_rate, self.gain(wanted), ceiling)
-
-
-def _prepare(bench: Bench, lease: jobs.AssemblyLease, hold: _Hold) -> "_Ready | None":
+def _prepare(bench: Bench, lease: jobs.AssemblyLease, hold: _Hold) -> Ready | None:
     """A job laid out, None where its audio exists already, made for another job, and it is ended with that.
 
     Raises TakesGoneError: no sentence is ever left out in silence.
@@ -191,7 +151,7 @@ def _prepare(bench: Bench, lease: jobs.AssemblyLease, hold: _Hold) -> "_Ready | 
     if audio is not None:
         _complete(bench, lease, audio, _flag(parts, audio.deliverables))
         return None
-    return _Ready(lease, programme, measured, wanted, key)
+    return Ready(lease, programme, measured, wanted, key)
 
 
 def _levels(
@@ -227,11 +187,11 @@ def _told_of(bench: Bench, lease: jobs.AssemblyLease, sound: Iterable[bytes]) ->
         yield pcm
 
 
-def _make_together(bench: Bench, short: Sequence[_Ready], hold: _Hold) -> None:
+def _make_together(bench: Bench, short: Sequence[Ready], hold: _Hold) -> None:
     """Short jobs, many in one encoder: starting it would cost more than their sound."""
     with tempfile.TemporaryDirectory(dir=bench.scratch) as name:
         folder = Path(name)
-        made: list[tuple[_Ready, list[tuple[encode.Output, bytes]]]] = []
+        made: list[tuple[Ready, list[tuple[encode.Output, bytes]]]] = []
         for ready in short:
             with _told(bench, ready.lease, hold):
                 hold.check(ready.lease.job_id)
@@ -258,7 +218,7 @@ def _make_together(bench: Bench, short: Sequence[_Ready], hold: _Hold) -> None:
             hold.ended(ready.lease.job_id)
 
 
-def _make_long(bench: Bench, ready: _Ready, folder: Path, hold: _Hold) -> None:
+def _make_long(bench: Bench, ready: Ready, folder: Path, hold: _Hold) -> None:
     """One long job, with whoever is free to help. Raises _OverError."""
     planned = {
         number: found
@@ -294,7 +254,7 @@ class ReelsGoneError(errors.VoicemillError):
     """Encoded stretches of the programme cannot be used: {reason}. They are made again."""
 
 
-def _make_reels(bench: Bench, ready: _Ready, total: int, hold: _Hold) -> None:
+def _make_reels(bench: Bench, ready: Ready, total: int, hold: _Hold) -> None:
     """Make reels of a job until all are done, by us or by others. Raises _OverError."""
     job_id = ready.lease.job_id
     while True:
@@ -346,7 +306,7 @@ def _make_reel(bench: Bench, reel: reel_rows.Claimed) -> None:
         reel_rows.finish(connection, reel)
 
 
-def _encode(bench: Bench, ready: _Ready, wanted: Deliverable, output: encode.Output, hold: _Hold) -> None:
+def _encode(bench: Bench, ready: Ready, wanted: Deliverable, output: encode.Output, hold: _Hold) -> None:
     """Stream one job's programme into an encoder, telling how far it is. Raises _OverError."""
     written = 0
     sound = ready.reader(bench.store, wanted).stream(ready.programme.strips())
@@ -357,7 +317,7 @@ def _encode(bench: Bench, ready: _Ready, wanted: Deliverable, output: encode.Out
             bench.encoding(ready.lease.job_id, written / max(1, ready.programme.samples))
 
 
-def _cover(store: Store, ready: _Ready, folder: Path) -> Path | None:
+def _cover(store: Store, ready: Ready, folder: Path) -> Path | None:
     """The picture that a job names, as a file. Raises ObjectMissingError."""
     key = ready.lease.options.get("cover")
     if key is None or not any(wanted.kind.cover for wanted in ready.wanted):
@@ -427,26 +387,9 @@ def _end_corpus(bench: Bench, connection: Connection, corpus_id: int) -> None:
         bench.ended([corpus_id])
 
 
-def assembly_key(
-    programme: Programme, options: Mapping[str, Any], measured: levels.Levels | None = None
-) -> str:
-    """What a job's audio is known by: its takes, pauses, chapters and everything that shapes its files."""
-    shaping = ("deliverables", "captions", "cover", "head_ms", "tail_ms", *_TAGS)
-    return keys.digest(
-        {
-            "version": ASSEMBLY_VERSION,
-            "encoder": ffmpeg.version(),
-            "parts": [[part.take_key, part.pause_ms, part.chapter] for part in programme.parts],
-            "texts": [part.text for part in programme.parts] if options["captions"] else None,
-            "options": {name: options.get(name) for name in shaping},
-            "gains": None if measured is None else [loudness.LOUDNESS_VERSION, dict(measured.gains)],
-        }
-    )
-
-
-def _store(bench: Bench, ready: _Ready, folder: Path, paths: Sequence[Path]) -> None:
+def _store(bench: Bench, ready: Ready, folder: Path, paths: Sequence[Path]) -> None:
     """Put a job's files and captions into the store and end the job."""
-    made = [_made(ready, number, path) for number, path in enumerate(paths)]
+    made = [described(ready, number, path) for number, path in enumerate(paths)]
     first = made[0]
     audio = jobs.Audio(
         assembly_key=ready.key,
@@ -458,50 +401,11 @@ def _store(bench: Bench, ready: _Ready, folder: Path, paths: Sequence[Path]) -> 
         deliverables=made,
         level=None if ready.levels is None else ready.levels.stored(),
     )
-    _caption(bench.store, ready, folder)
+    caption(bench.store, ready, folder)
     for number, path in enumerate(paths):
         media_type = ready.wanted[number].kind.media_type
-        _upload(bench.store, made[number]["key"], path, media_type, made[number]["sha256"])
+        upload(bench.store, made[number]["key"], path, media_type, made[number]["sha256"])
     _complete(bench, ready.lease, audio, _flag(ready.programme.parts, made))
-
-
-def _made(ready: _Ready, number: int, path: Path) -> dict[str, Any]:
-    """What is told of one file."""
-    wanted = ready.wanted[number]
-    rate = wanted.kind.rate(wanted.sample_rate or ready.programme.sample_rate, wanted.bitrate)
-    told: dict[str, Any] = {
-        **wanted.stored(),
-        "sample_rate": rate,
-        "key": ready.audio_key(number),
-        "bytes": path.stat().st_size,
-        "sha256": _sha256(path),
-    }
-    if (gain := ready.gain(wanted)) is not None:
-        told["gain_db"] = gain
-    if wanted.preset == "acx":
-        measured = acx.measure(path)
-        told["measured"] = asdict(measured)
-        if (problem := measured.problem()) is not None:
-            told["problem"] = f"ACX would not take it: {problem}"
-    return told
-
-
-def _caption(store: Store, ready: _Ready, folder: Path) -> None:
-    programme = ready.programme
-    for kind in ready.lease.options["captions"]:
-        path = folder / f"{ready.lease.job_id}.{kind}"
-        if kind == "json":
-            lines = captions.timing(_timed(programme), programme.samples, programme.sample_rate)
-        else:
-            lines = (captions.vtt if kind == "vtt" else captions.srt)(programme.cues(), programme.sample_rate)
-        with path.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(lines)
-        _upload(store, keys.captions(ready.key, kind), path, CAPTION_TYPES[kind], _sha256(path))
-
-
-def _timed(programme: Programme) -> Iterator[tuple[captions.Cue, dict[str, Any]]]:
-    for part, cue in zip(programme.parts, programme.cues(), strict=True):
-        yield cue, {"segment": part.position, "chapter": part.chapter, "take": part.take_key}
 
 
 def _flag(parts: Sequence[segments.Part], made: Sequence[Mapping[str, Any]]) -> str | None:
@@ -514,24 +418,3 @@ def _flag(parts: Sequence[segments.Part], made: Sequence[Mapping[str, Any]]) -> 
         told.append(f"segment {first.position}: {first.reason} ({first.detail}){more}")
     told += [each["problem"] for each in made if each.get("problem")]
     return "; ".join(told) or None
-
-
-def _upload(store: Store, key: str, path: Path, media_type: str, digest: str) -> None:
-    """Store a file, in place of one that was made of takes which have since been rendered again, not to the same bit."""
-    if store.upload(key, path, content_type=media_type):
-        return
-    try:
-        with store.open(key) as stream:
-            same = hashlib.file_digest(stream, "sha256").hexdigest() == digest  # type: ignore[arg-type]
-    except errors.ObjectMissingError:
-        same = False
-    except errors.ObjectArchivedError:
-        same = store.size(key) == path.stat().st_size
-    if not same:
-        store.delete([key])
-        store.upload(key, path, content_type=media_type)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from math import inf
-from threading import Event, Thread
+from threading import Event
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -28,6 +28,7 @@ from workers.engines.engine import (
     Request,
     Take,
 )
+from workers.halt import Halt
 from workers.judge import Judge, Judgement
 from workers.quality import recogniser
 from workers.quarantine import Quarantine
@@ -39,7 +40,6 @@ TAKE_VERSION = 1  # of what is stored for a take: goes up when the same engine o
 STORE_AT_ONCE = 8  # takes of a batch: waiting for a disk or for S3 is shared
 FLUSH_TAKES = 128  # takes recorded in one transaction ...
 FLUSH_SECONDS = 1.0  # ... or after so long, whichever comes first
-LOOK_SECONDS = 1.0  # how often a worker asks whether what it renders is still wanted
 AWAY_SECONDS = 1.0  # before a database or store that is away is tried again
 DATABASE_SECONDS = 600.0  # that a database is waited for: while it is away nobody else can take over, either
 
@@ -124,7 +124,7 @@ def _run(mill: Mill, batch_id: int, stop: Event, alone: bool) -> Report | None:
         lease = batches.claim(connection, batch_id, mill.owner, mill.lease_seconds)
     if lease is None:
         return None
-    halt = _Halt(stop)
+    halt = Halt(stop)
     batch = _Batch(mill, lease, halt, alone)
     halt.watch(batch.is_wanted)
     with leases.kept(lambda: _renew(mill, lease), mill.lease_seconds, halt.lost):
@@ -142,41 +142,10 @@ def _renew(mill: Mill, lease: batches.Lease) -> None:
         batches.renew(connection, lease, mill.lease_seconds)
 
 
-class _Halt:
-    """One event for the engine out of three: the worker is told to stop, the lease is lost, the work is cancelled."""
-
-    def __init__(self, stop: Event) -> None:
-        self.stop, self.lost, self.unwanted, self.any = stop, Event(), Event(), Event()
-        self.stopped_at = inf  # on the monotonic clock
-        self._closed = Event()
-        self._thread: Thread | None = None
-
-    def watch(self, is_wanted: Callable[[], bool]) -> None:
-        self._thread = Thread(target=self._watch, args=(is_wanted,), name="halt", daemon=True)
-        self._thread.start()
-
-    def _watch(self, is_wanted: Callable[[], bool]) -> None:
-        look_at = time.monotonic() + LOOK_SECONDS
-        while not self._closed.wait(0.1):  # a batch that ends does not wait for this thread
-            if self.stop.is_set() or self.lost.is_set() or self.unwanted.is_set():
-                self.stopped_at = time.monotonic()
-                self.any.set()
-                return
-            if time.monotonic() >= look_at:
-                if not is_wanted():
-                    self.unwanted.set()
-                look_at = time.monotonic() + LOOK_SECONDS
-
-    def close(self) -> None:
-        self._closed.set()
-        if self._thread is not None:
-            self._thread.join()
-
-
 class _Batch:
     """One claimed batch on its way."""
 
-    def __init__(self, mill: Mill, lease: batches.Lease, halt: _Halt, alone: bool) -> None:
+    def __init__(self, mill: Mill, lease: batches.Lease, halt: Halt, alone: bool) -> None:
         self.mill, self.lease, self.halt, self.alone = mill, lease, halt, alone
         self.report = Report(lease.batch_id, states.Outcome.DONE, segments=lease.segments_total)
         self.judge = Judge(mill.spec, mill.attempts, mill.hear, mill.hear_share)
@@ -464,27 +433,38 @@ class _Batch:
     def _split(self, error: "EngineBrokeError") -> Report:
         """The engine broke on the batch: halve it, or, where one segment was alone with it, count it against that one."""
         log.error("%s", error)
-        with self.mill.database.write() as connection:
+        spent = self._spent()
+
+        def step(connection: sa.Connection) -> tuple[list[int], list[int]]:
+            """Its halves, and jobs that have ended."""
             batches.fence(connection, self.lease)
-            corpora.spent(connection, self._spent())
+            corpora.spent(connection, spent)
             left = segments.of_batch(connection, self.lease.batch_id)
-            if len(left) == 1 and self.alone:
-                job_id = segments.fail(
-                    connection,
-                    self.lease.batch_id,
-                    left[0].id,
-                    reason=Reason.CRASHED.value,
-                    detail=str(error),
-                    attempts_allowed=self.mill.attempts,
-                )
-                failed = {} if job_id is None else {job_id: 1}
-                self.report.ended_jobs += jobs.count(connection, {}, failed)
-                self.report.failed += 1
-                batches.close(connection, self.lease.batch_id, states.Outcome.DONE)
-            else:
-                self.report.halves = batches.split(connection, self.lease)
-                self.report.outcome = states.Outcome.SPLIT
+            if len(left) > 1 or not self.alone:
+                return batches.split(connection, self.lease), []
+            ended = [self._blame(connection, work, error) for work in left]
+            batches.close(connection, self.lease.batch_id, states.Outcome.DONE)
+            return [], [job_id for jobs_ended in ended for job_id in jobs_ended]
+
+        self.report.halves, ended = self._transact(step)
+        self.report.ended_jobs += ended
+        if self.report.halves:
+            self.report.outcome = states.Outcome.SPLIT
+        else:
+            self.report.failed += 1
         return self.report
+
+    def _blame(self, connection: sa.Connection, work: segments.Work, error: "EngineBrokeError") -> list[int]:
+        """Count an error against a segment on which the engine broke: jobs that have ended with it."""
+        job_id = segments.fail(
+            connection,
+            self.lease.batch_id,
+            work.id,
+            reason=Reason.CRASHED.value,
+            detail=str(error),
+            attempts_allowed=self.mill.attempts,
+        )
+        return jobs.count(connection, {}, {} if job_id is None else {job_id: 1})
 
 
 def _write_takes(connection: sa.Connection, answers: "_Answers") -> None:
