@@ -1,4 +1,4 @@
-"""`voicemill review`: takes that failed a check, for a person to listen to."""
+"""`voicemill review`: takes and files that failed a check, for a person to listen to."""
 
 import json
 from dataclasses import asdict
@@ -28,7 +28,11 @@ from storage.objects.store import Store
 )
 @click.option("--accept-all", is_flag=True, help="All that is listed is fine.")
 @click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Takes, at most."
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=200,
+    show_default=True,
+    help="Takes, and files, at most.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @pass_place
@@ -41,10 +45,12 @@ def command(
     limit: int,
     as_json: bool,
 ) -> None:
-    """List what needs a listen in CORPUS: the text, what speaks against its take, and where to listen to it.
+    """List what needs a listen in CORPUS: the text, what speaks against its take, and where to listen to it; and the
+    files that a publisher would not take.
 
-    The newest corpus where none is named. The audio is delivered all the same. Where it is fine, say so with --accept;
-    where it is not, `voicemill redo` renders a sentence again, `voicemill retry` all of them.
+    The newest corpus where none is named. The audio is delivered all the same. Where it is fine, say so with --accept:
+    of JOB:SEGMENT that take, of JOB all its takes and its files. Where it is not, `voicemill redo` renders a sentence
+    again, `voicemill retry` all of them.
 
     \b
     Example:
@@ -70,16 +76,21 @@ def _accept(
         for each in wanted:
             if jobs.by_custom_id(connection, corpus.id, each.custom_id) is None:
                 raise jobs.UnknownJobError(custom_id=each.custom_id, corpus=corpus.name)
-    segment_count, completed = database.run(lambda connection: review.accept(connection, corpus, wanted))
+    done = database.run(lambda connection: review.accept(connection, corpus, wanted))
     with database.read() as connection:
         left = review.count(connection, corpus.id)
         state = results.find(connection, corpus.name).state
     if as_json:
-        told = {"accepted": segment_count, "completed_jobs": completed, "left": left}
+        told = {
+            "accepted": done.segments,
+            "accepted_files": done.files,
+            "completed_jobs": done.jobs,
+            "left": left,
+        }
         show.print_json({"corpus": corpus.name, "state": state, **told})
         return
     rest = f"{left} left to listen to" if left else "nothing is left to listen to"
-    show.out.print(f"{corpus.name}: {segment_count} accepted, {completed} jobs completed; {rest}")
+    show.out.print(f"{corpus.name}: {done.segments + done.files} accepted, {done.jobs} jobs completed; {rest}")
 
 
 def _list(
@@ -92,6 +103,7 @@ def _list(
     as_json: bool,
 ) -> None:
     flags = reviewing.flags(database, store, corpus, limit)
+    files = reviewing.files(database, store, corpus, limit)
     with database.read() as connection:
         total = review.count(connection, corpus.id)
     listed = [(flag, flag.path) for flag in flags]
@@ -99,9 +111,10 @@ def _list(
         listed = [(flag, str(path) if path else "") for flag, path in reviewing.fetch(store, flags, folder)]
     if as_json:
         takes = [{**asdict(flag), "path": path or None} for flag, path in listed]
-        show.print_json({"corpus": corpus.name, "state": corpus.state, "total": total, "takes": takes})
+        told = {"total": total, "takes": takes, "files": [asdict(file) for file in files]}
+        show.print_json({"corpus": corpus.name, "state": corpus.state, **told})
         return
-    if not flags:
+    if not flags and not files:
         show.out.print(f"{corpus.name}: nothing needs a listen")
         return
     for flag, path in listed:
@@ -109,7 +122,11 @@ def _list(
         show.out.print(f"{flag.job}:{flag.segment}  {flag.reason}: {flag.detail}{where}", markup=False)
         show.out.print(f"    {json.dumps(flag.text, ensure_ascii=False)}", markup=False)
         show.out.print(f"    {path or 'its take is not in the store any more: listen there'}", markup=False)
-    more = f" (the first {len(flags)} are shown: --limit)" if total > len(flags) else ""
+    for file in files:
+        show.out.print(f"{file.job}  {file.file}: {file.problem}", markup=False)
+        show.out.print(f"    {file.path}", markup=False)
+    shown = len(flags) + len(files)
+    more = f" ({shown} are shown: --limit)" if total > shown else ""
     show.out.print(f"{corpus.name}: {total} to listen to{more}")
 
 

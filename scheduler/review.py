@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 
-from storage import errors, keys, review, segments
+from storage import errors, keys, results, review, segments
 from storage.database import Database
 from storage.objects.store import Store
 
@@ -29,6 +29,16 @@ class Flag:
     redone: int  # how often a person had it rendered again
     take: str  # its key
     path: str  # where to listen: a file, or the object's address in the bucket
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A finished file that failed a check of its own."""
+
+    job: str
+    file: str  # where it goes, below the output folder
+    problem: str
+    path: str  # where it lies: a file, or the object's address in the bucket
 
 
 def flags(database: Database, store: Store, corpus: sa.Row[Any], limit: int | None = None) -> list[Flag]:
@@ -52,6 +62,15 @@ def flags(database: Database, store: Store, corpus: sa.Row[Any], limit: int | No
         )
         for row in rows
     ]
+
+
+def files(database: Database, store: Store, corpus: sa.Row[Any], limit: int | None = None) -> list[BadFile]:
+    """Every file of a corpus that failed a check of its own, in the corpus' order."""
+    with database.read() as connection:
+        return [
+            BadFile(job.custom_id, results.file_name(job, made), made["problem"], location(store, made["key"]))
+            for job, made in islice(review.files(connection, corpus.id), limit)
+        ]
 
 
 def fetch(store: Store, flags_found: list[Flag], folder: Path) -> Iterator[tuple[Flag, Path | None]]:

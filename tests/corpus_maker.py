@@ -23,8 +23,10 @@ def accepted(
     audio_format: str = "wav",
     captions: tuple[str, ...] = (),
     loudness: float | None = None,
+    preset: str | None = None,
     engine_options: Mapping[str, Any] | None = None,
     spec: Any = None,
+    webhook: str | None = None,
 ) -> accept.Accepted:
     """Accept a corpus of texts by custom_id; a list is a text of several paragraphs."""
     if not isinstance(texts, Mapping):
@@ -34,6 +36,7 @@ def accepted(
         priority=priority,
         captions=captions,
         loudness=loudness,
+        preset=preset,
         engine_options=engine_options or {},
     )
     spec = spec or tones.Spec()
@@ -44,5 +47,11 @@ def accepted(
     )
     with accept.stage(documents, how) as staged:
         return accept.accept(
-            database, staged, name=name, source="test", corpus_options={}, priority=priority_of(priority)
+            database,
+            staged,
+            name=name,
+            source="test",
+            corpus_options={},
+            priority=priority_of(priority),
+            webhook=webhook,
         )

@@ -6,16 +6,15 @@ encoded many at a time; a long one is cut into reels, which every worker that is
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from sqlalchemy import Connection
 
-from storage import corpora, errors, jobs, keys, segments
+from storage import corpora, errors, jobs, keys, review, segments
 from storage import reels as reel_rows
 from storage.database import Database
 from storage.objects.store import Store
@@ -149,7 +148,7 @@ def _prepare(bench: Bench, lease: jobs.AssemblyLease, hold: _Hold) -> Ready | No
     with bench.database.read() as connection:
         audio = jobs.twin(connection, key)
     if audio is not None:
-        _complete(bench, lease, audio, _flag(parts, audio.deliverables))
+        _complete(bench, lease, audio, parts)
         return None
     return Ready(lease, programme, measured, wanted, key)
 
@@ -375,9 +374,12 @@ def _give_back(bench: Bench, left: Sequence[jobs.AssemblyLease]) -> None:
         log.warning("cannot give assemblies back: %s", error)
 
 
-def _complete(bench: Bench, lease: jobs.AssemblyLease, audio: jobs.Audio, flag: str | None) -> None:
+def _complete(
+    bench: Bench, lease: jobs.AssemblyLease, audio: jobs.Audio, parts: Sequence[segments.Part]
+) -> None:
     with bench.database.write() as connection:
-        if jobs.complete(connection, lease, audio, flag):
+        made = review.remembered(connection, lease.job_id, audio.deliverables)
+        if jobs.complete(connection, lease, replace(audio, deliverables=made), review.told(parts, made)):
             reel_rows.forget(connection, lease.job_id)
             _end_corpus(bench, connection, lease.corpus_id)
 
@@ -405,16 +407,4 @@ def _store(bench: Bench, ready: Ready, folder: Path, paths: Sequence[Path]) -> N
     for number, path in enumerate(paths):
         media_type = ready.wanted[number].kind.media_type
         upload(bench.store, made[number]["key"], path, media_type, made[number]["sha256"])
-    _complete(bench, ready.lease, audio, _flag(ready.programme.parts, made))
-
-
-def _flag(parts: Sequence[segments.Part], made: Sequence[Mapping[str, Any]]) -> str | None:
-    """Why a job needs a listen, None where every take and every file passed its checks."""
-    flagged = [part for part in parts if part.reason]
-    told = []
-    if flagged:
-        first = flagged[0]
-        more = f", and {len(flagged) - 1} more" if len(flagged) > 1 else ""
-        told.append(f"segment {first.position}: {first.reason} ({first.detail}){more}")
-    told += [each["problem"] for each in made if each.get("problem")]
-    return "; ".join(told) or None
+    _complete(bench, ready.lease, audio, ready.programme.parts)

@@ -63,6 +63,30 @@ def test_the_way_from_a_flag_to_a_finished_corpus(rendered):
     assert run(rendered, "status").code == 0
 
 
+def test_a_file_that_acx_would_not_take_is_listed_and_accepted(tmp_path):
+    """One word between nearly three seconds of silence is too quiet as a whole."""
+    (tmp_path / "book.md").write_text("Yes.")
+    done = commands.run("render", "book.md", "--engine", "espeak", "--preset", "acx", "-o", "out", cwd=tmp_path)
+    assert done.code == 1, done.err
+    listed = run(tmp_path, "review")
+    assert "book  book.mp3: ACX would not take it: its RMS is" in listed.out
+    assert "1 to listen to" in listed.out
+    told = run(tmp_path, "review", "--json").json
+    assert (told["total"], told["takes"]) == (1, [])
+    (file,) = told["files"]
+    assert (file["job"], file["file"]) == ("book", "book.mp3")
+    assert file["problem"].startswith("ACX would not take it: its RMS is")
+    assert (tmp_path / file["path"]).is_file()
+    assert run(tmp_path, "review", "--accept", "book:0").code == 2
+    accepted = run(tmp_path, "review", "--accept", "book", "--json").json
+    assert (accepted["accepted"], accepted["accepted_files"], accepted["completed_jobs"]) == (0, 1, 1)
+    assert (accepted["state"], accepted["left"]) == ("completed", 0)
+    assert "nothing needs a listen" in run(tmp_path, "review").out
+    assert run(tmp_path, "fetch", "-o", "fetched").code == 0
+    result = json.loads((tmp_path / "fetched" / "results.jsonl").read_text())
+    assert (result["state"], result["deliverables"][0]["accepted"]) == ("completed", True)
+
+
 def test_redo_changes_one_sentence_and_the_delivered_file(rendered):
     before = wave_of(rendered / "out" / "fine.wav")
     takes = list((rendered / "out" / ".voicemill" / "store" / "takes").rglob("*.wav"))
