@@ -12,7 +12,7 @@ from click.decorators import FC
 from cli import show
 from cli.exit_codes import ExitCode
 from cli.place import Place, pass_place
-from storage import lifecycle, lifecycle_cost, prices, settings
+from storage import keys, lifecycle, lifecycle_cost, prices, settings
 from storage.lifecycle import LifecycleSettings, Rule, Want
 from storage.objects.store import Store
 
@@ -56,6 +56,7 @@ def rule_options(command: FC) -> FC:
             help="A move must save in so many months what it costs.",
         ),
         _days("--uploads", "Give up unfinished uploads after so many days"),
+        _days("--reels", "Delete encoded stretches that an assembly has left behind after so many days"),
         _days("--texts", "Delete texts sent by reference after so many days"),
         _days("--takes", "Delete takes after so many days"),
         _days("--expire-audio", "Delete finished audio after so many days"),
@@ -118,6 +119,7 @@ class _Plan:
     refused: Sequence[lifecycle.Refusal]
     projection: lifecycle_cost.Projection
     rules: Sequence[dict[str, Any]]
+    versions: bool | None  # whether the bucket keeps them; None: we are not told
     diff: lifecycle.Diff
     meddling: Sequence[Rule]  # of others
 
@@ -169,6 +171,7 @@ def _plan(store: Store, given: dict[str, Any]) -> _Plan:
         "lifecycle_audio_expire_days": given["expire_audio"],
         "lifecycle_takes_days": given["takes"],
         "lifecycle_texts_days": given["texts"],
+        "lifecycle_reels_days": given["reels"],
         "lifecycle_uploads_days": given["uploads"],
         "lifecycle_pays_within_months": given["pays_within"],
     }
@@ -176,14 +179,16 @@ def _plan(store: Store, given: dict[str, Any]) -> _Plan:
         LifecycleSettings, **{name: value for name, value in named.items() if value is not None}
     )
     price_list = prices.load(ages.prices_file)
-    wanted, refused = lifecycle.wants(ages, price_list)
+    wanted, refused = lifecycle.wants(ages, price_list, aging.storage_class)
     projection = lifecycle_cost.project(store, wanted, price_list)
     refused += lifecycle_cost.refusals(projection, wanted, price_list)
     gone = {refusal.want.name for refusal in refused}
     wanted = [want for want in wanted if want.name not in gone]
-    rules = lifecycle.rules(aging, wanted)
+    versions = aging.versions()
+    rules = lifecycle.rules(aging, wanted, versions=bool(versions))
     diff = lifecycle.diff(aging, aging.lifecycle(), rules, store.url)
-    return _Plan(price_list, wanted, refused, projection, rules, diff, lifecycle.meddling(aging, diff.foreign))
+    meddling = lifecycle.meddling(aging, diff.foreign)
+    return _Plan(price_list, wanted, refused, projection, rules, versions, diff, meddling)
 
 
 def _tell(made: _Plan, as_json: bool, *, applied: bool) -> None:
@@ -192,6 +197,7 @@ def _tell(made: _Plan, as_json: bool, *, applied: bool) -> None:
     else:
         _show_rules(made, applied)
         _show_costs(made)
+        _show_losses(made)
         for rule in made.meddling:
             which, what = _words(rule)
             show.note(f"Mind the rule {rule.get('ID', '')!r}, which is not ours: {which}: {what}.")
@@ -261,6 +267,25 @@ def _show_costs(made: _Plan) -> None:
     show.out.print(f"Prices of {made.price_list.date}, {made.price_list.region} ({made.price_list.source}).")
 
 
+def _show_losses(made: _Plan) -> None:
+    """What to know of what is deleted."""
+    kinds = {want.kind for want in made.wanted if want.kind is not None and not want.is_move}
+    if keys.Kind.TAKES in kinds:
+        show.out.print(
+            "Takes that are deleted are rendered again where their job is assembled again and their engine (espeak) has no "
+            "codes."
+        )
+    if kinds and made.versions:
+        show.out.print(
+            f"The bucket keeps versions: what is deleted stays as one, and is billed, {lifecycle.VERSIONS_STAY} days more."
+        )
+    elif kinds and made.versions is None:
+        show.note(
+            "The bucket does not tell us whether it keeps versions (s3:GetBucketVersioning); if it does, what is deleted "
+            "stays as one, and is billed."
+        )
+
+
 def _json(made: _Plan, applied: bool) -> dict[str, Any]:
     found = made.projection
     return {
@@ -271,6 +296,7 @@ def _json(made: _Plan, applied: bool) -> dict[str, Any]:
         "removed": [rule["ID"] for rule in made.diff.removed],
         "foreign": [rule.get("ID") for rule in made.diff.foreign],
         "meddling": [rule.get("ID") for rule in made.meddling],
+        "versions": made.versions,
         "refused": [{"rule": one.want.name, "reason": one.reason} for one in made.refused],
         "costs": {
             "currency": made.price_list.currency,
@@ -319,6 +345,8 @@ def _actions(rule: Rule) -> list[str]:
         told.append(f"deleted after {expiration['Days']} days")
     elif "Date" in expiration:
         told.append(f"deleted on {expiration['Date']}")
+    if "NoncurrentDays" in (versions := rule.get("NoncurrentVersionExpiration", {})):
+        told.append(f"old versions deleted after {versions['NoncurrentDays']} days")
     if "AbortIncompleteMultipartUpload" in rule:
         days = rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]
         told.append(f"unfinished uploads given up after {days} days")

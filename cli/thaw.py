@@ -92,7 +92,7 @@ def command(
     if as_json:
         show.print_json({"asked_for": _told(asked, price_list), "jobs": [_json(job) for job in found]})
     else:
-        _show(found, asked, price_list, name)
+        _show(found, asked, price_list, name, days)
 
 
 def _rows(connection: sa.Connection, name: str, corpus: str | None) -> list[sa.Row[Any]]:
@@ -127,7 +127,9 @@ def _jobs_named(connection: sa.Connection, name: str) -> list[sa.Row[Any]]:
     return list(jobs.each(connection, row.id, states.AUDIBLE_JOBS))
 
 
-def _show(found: Sequence[thawing.Job], asked: thawing.Asked, price_list: prices.Prices, name: str) -> None:
+def _show(
+    found: Sequence[thawing.Job], asked: thawing.Asked, price_list: prices.Prices, name: str, days: int
+) -> None:
     cold = [job for job in found if job.warmth != Warmth.READY or job.until is not None]
     rows = [
         (
@@ -143,10 +145,15 @@ def _show(found: Sequence[thawing.Job], asked: thawing.Asked, price_list: prices
     if len(cold) > LINES:
         show.out.print(f"and {len(cold) - LINES:,} more")
     if asked.jobs:
-        cost = "" if asked.cost is None else f", about {asked.cost:.2f} {price_list.currency}"
+        cost = ""
+        if asked.cost is not None:
+            cost = (
+                f", about {asked.cost:.2f} {price_list.currency} with {days} days of readable copies, at the prices of "
+                f"{price_list.date}"
+            )
         show.out.print(
-            f"Asked for {asked.jobs:,} jobs: {asked.objects:,} objects, {show.size(asked.bytes)}{cost} at the prices "
-            f"of {price_list.date}; there in about {asked.takes_about}."
+            f"Asked for {asked.jobs:,} jobs: {asked.objects:,} objects, {show.size(asked.bytes)}{cost}; there in "
+            f"about {asked.takes_about}."
         )
     counts = {warmth: sum(1 for job in found if job.warmth == warmth) for warmth in Warmth}
     told = [f"{count:,} {WORDS[warmth]}" for warmth, count in counts.items() if count]

@@ -73,7 +73,7 @@ class Asked:
     jobs: int = 0
     objects: int = 0
     bytes: int = 0
-    cost: float | None = 0.0  # None: the price list does not say
+    cost: float | None = 0.0  # of the thaw and the readable copies; None: the price list does not say
     takes_about: str = ""
 
 
@@ -112,7 +112,7 @@ def ask(
     for job in jobs:
         if job.warmth == Warmth.READY:
             _arrive(database, job)
-    return _asked(frozen, tier, price_list)
+    return _asked(frozen, tier, days, price_list)
 
 
 def _check(jobs: Sequence[Job], tier: str) -> None:
@@ -124,7 +124,7 @@ def _check(jobs: Sequence[Job], tier: str) -> None:
                 raise NoSuchTierError(custom_id=job.row.custom_id)
 
 
-def _asked(jobs: Sequence[Job], tier: str, price_list: prices.Prices) -> Asked:
+def _asked(jobs: Sequence[Job], tier: str, days: int, price_list: prices.Prices) -> Asked:
     found: dict[str, Standing] = {}
     for job in jobs:
         found |= {
@@ -135,8 +135,9 @@ def _asked(jobs: Sequence[Job], tier: str, price_list: prices.Prices) -> Asked:
     for kept_as in (Class.FLEXIBLE, Class.DEEP):
         mine = [standing for standing in found.values() if prices.class_of(standing.storage_class) == kept_as]
         if mine:
-            part = price_list.retrieve(sum(standing.size for standing in mine), len(mine), kept_as, tier)
-            cost = None if part is None or cost is None else cost + part
+            size = sum(standing.size for standing in mine)
+            part = price_list.retrieve(size, len(mine), kept_as, tier)
+            cost = None if part is None or cost is None else cost + part + price_list.thawed_copy(size, days)
             slowest = TAKES_ABOUT[kept_as, tier]
     return Asked(len(jobs), len(found), sum(standing.size for standing in found.values()), cost, slowest)
 

@@ -24,7 +24,7 @@ from storage.settings import RoomSettings
 OURS = "voicemill-"  # what the ids of our rules begin with
 ID_LENGTH = 255  # characters, S3's limit
 MOST_RULES = 1000  # in a bucket, S3's limit
-MONTH = 30  # days
+VERSIONS_STAY = 7  # days that something deleted can be had back, where the bucket keeps versions
 SMALL_STAY = "all_storage_classes_128K"  # told to a bucket that has no rules yet
 READS_BACK = 5  # times that rules are read until they are those that were written ...
 READ_AGAIN = 1.0  # ... after so many seconds
@@ -69,6 +69,11 @@ class LifecycleSettings(RoomSettings):
     lifecycle_texts_days: int = pydantic.Field(
         default=30, ge=0, description="Texts sent by reference are deleted after so many days; 0: never."
     )
+    lifecycle_reels_days: int = pydantic.Field(
+        default=3,
+        ge=0,
+        description="Encoded stretches that an assembly has left behind are deleted after so many days; 0: never.",
+    )
     lifecycle_uploads_days: int = pydantic.Field(
         default=2,
         ge=0,
@@ -110,22 +115,28 @@ class Refusal:
     reason: str
 
 
-def wants(ages: LifecycleSettings, price_list: Prices) -> tuple[list[Want], list[Refusal]]:
+def wants(
+    ages: LifecycleSettings, price_list: Prices, put_as: str = "STANDARD"
+) -> tuple[list[Want], list[Refusal]]:
     """What shall happen, by the settings, and what of it never pays, whatever the size of an object.
 
-    Raises BadAgesError for what contradicts itself or leaves a class before its least time is over.
+    `put_as` is the class, in S3's words, in which the store puts everything. Raises BadAgesError for what contradicts
+    itself or leaves a class before its least time is over.
     """
     moves = sorted(
         ((days, Class(name)) for name, days in ages.lifecycle_audio.items()), key=lambda move: move[0]
     )
     _check(moves, ages.lifecycle_audio_expire_days)
+    _check_put_as(put_as, moves, ages)
     found: list[Want] = []
     refused: list[Refusal] = []
-    source = Class.STANDARD
+    source, own = Class.STANDARD, prices.class_of(put_as)
     for at, (days, target) in enumerate(moves):
         ends = moves[at + 1][0] if at + 1 < len(moves) else ages.lifecycle_audio_expire_days
         months = ages.lifecycle_pays_within_months
-        months = min(months, (ends - days) / MONTH) if ends else months
+        months = min(months, (ends - days) / prices.MONTH) if ends else months
+        if _colder(target, own) and _colder(own, source):
+            source = own
         least = price_list.least_size(source, target, months)
         want = Want(f"audio-{target}", keys.Kind.AUDIO, days, source, target, least)
         if least is None:
@@ -139,6 +150,7 @@ def wants(ages: LifecycleSettings, price_list: Prices) -> tuple[list[Want], list
         ("audio-expire", keys.Kind.AUDIO, ages.lifecycle_audio_expire_days),
         ("takes", keys.Kind.TAKES, ages.lifecycle_takes_days),
         ("texts", keys.Kind.TEXTS, ages.lifecycle_texts_days),
+        ("reels", keys.Kind.REELS, ages.lifecycle_reels_days),
         ("uploads", None, ages.lifecycle_uploads_days),
     ):
         if days:
@@ -167,9 +179,33 @@ def _check(moves: Sequence[tuple[int, Class]], expire: int) -> None:
             )
 
 
-def rules(store: AgingStore, wanted: Sequence[Want]) -> list[dict[str, Any]]:
-    """Rules in S3's words, for one store."""
-    return [_rule(store, want) for want in wanted]
+def _check_put_as(put_as: str, moves: Sequence[tuple[int, Class]], ages: LifecycleSettings) -> None:
+    """What is put into a class with a least time must stay there so long. Reels go with their assembly in any case."""
+    least, own = prices.LEAST_DAYS_AS_PUT.get(put_as, 0), prices.class_of(put_as)
+    deleted = (
+        ("audio is deleted", ages.lifecycle_audio_expire_days),
+        ("takes are deleted", ages.lifecycle_takes_days),
+        ("texts are deleted", ages.lifecycle_texts_days),
+    )
+    ends = [("audio moves on", days) for days, target in moves if _colder(target, own)]
+    for what, days in ends + [end for end in deleted if end[1]]:
+        if days < least:
+            raise BadAgesError(
+                reason=f"{what} after {days} days, and the store puts everything into {put_as}, which is billed for "
+                f"{least}: make that at least {least} days, or take another storage_class"
+            )
+
+
+def _colder(one: Class, other: Class) -> bool:
+    order = list(Class)
+    return order.index(one) > order.index(other)
+
+
+def rules(store: AgingStore, wanted: Sequence[Want], *, versions: bool = False) -> list[dict[str, Any]]:
+    """Rules in S3's words, for one store. In a bucket with versions, what is deleted is deleted once more as a version."""
+    made = [_rule(store, want) for want in wanted]
+    stay = {"NoncurrentVersionExpiration": {"NoncurrentDays": VERSIONS_STAY}}
+    return [rule | stay if versions and "Expiration" in rule else rule for rule in made]
 
 
 def _rule(store: AgingStore, want: Want) -> dict[str, Any]:

@@ -45,6 +45,10 @@ LEAST_DAYS = {
     Class.FLEXIBLE: 90,
     Class.DEEP: 180,
 }  # billed for each object, however soon it leaves
+LEAST_DAYS_AS_PUT = {"STANDARD_IA": 30, "ONEZONE_IA": 30} | {
+    S3_NAMES[kept_as]: days for kept_as, days in LEAST_DAYS.items()
+}  # by S3's name: the same of whatever a store may put its objects in
+MONTH = 30  # days
 _ARCHIVES = (Class.FLEXIBLE, Class.DEEP)
 
 
@@ -99,6 +103,10 @@ class Prices(pydantic.BaseModel):
         """What thawing so many objects of so many bytes together costs; None where the list does not say."""
         found = self.retrieval.get(source, {}).get(tier)
         return None if found is None else size / GIGABYTE * found.gigabyte + count / 1000 * found.thousand
+
+    def thawed_copy(self, size: int, days: int) -> float:
+        """What a readable copy of something in an archive costs for so many days: it lies in Standard, beside it."""
+        return self.month(size, Class.STANDARD) * days / MONTH
 
     def least_size(self, source: Class, target: Class, months: float) -> int | None:
         """The smallest object, in bytes, whose move saves in so many months what it costs; None where none does.

@@ -1,9 +1,9 @@
 """Moto's S3 with three promises of Amazon's.
 
 Of several conditional writes to one key at once, one wins: moto looks whether the key is there and then writes, and its
-server runs requests in threads; so writes take turns. Lifecycle rules are given back whole: moto checks them and then
-forgets the sizes and the default in them. A restore begins by being under way, where moto's `s3::keyrestore` is not
-told to be immediate, and is refused a second time while it is.
+server runs requests in threads; so writes take turns. Lifecycle rules are given back as moto has understood them, with
+the only two things that it forgets: sizes in the `And` of a filter, and the default minimum. A restore begins by being
+under way, where moto's `s3::keyrestore` is not told to be immediate, and is refused a second time while it is.
 """
 
 import io
@@ -11,6 +11,7 @@ import sys
 import threading
 from typing import Any
 from urllib.parse import parse_qs
+from xml.etree import ElementTree
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import FakeKey
@@ -18,7 +19,10 @@ from werkzeug.serving import run_simple
 
 application = DomainDispatcherApplication(create_backend_app)
 turn = threading.Lock()
-lifecycles: dict[str, tuple[bytes, str | None]] = {}  # by bucket: what was put, and the default minimum
+sizes: dict[str, list[dict[str, str]]] = {}  # by bucket: those in the `And` of each of its rules
+minimums: dict[str, str] = {}  # by bucket
+SIZES = ("ObjectSizeGreaterThan", "ObjectSizeLessThan")
+SPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 MINIMUM = "x-amz-transition-default-minimum-object-size"
 BUSY = b"<Error><Code>RestoreAlreadyInProgress</Code><Message>Object restore is already in progress</Message></Error>"
 
@@ -51,21 +55,41 @@ def serve(environ: Any, start_response: Any) -> Any:
 
 
 def lifecycle(environ: Any, start_response: Any) -> list[bytes]:
-    """Rules as they were put, once moto has found nothing wrong with them."""
+    """Rules as moto keeps them, and what it forgets of them."""
     bucket, method = environ["PATH_INFO"].strip("/"), environ["REQUEST_METHOD"]
-    if method == "GET" and bucket in lifecycles:
-        body, minimum = lifecycles[bucket]
-        start_response(
-            "200 OK", [("Content-Type", "application/xml"), *([(MINIMUM, minimum)] if minimum else [])]
-        )
-        return [body]
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-    status, answer = moto(environ, start_response, body)
-    if status == 200 and method == "PUT":
-        lifecycles[bucket] = body, environ.get("HTTP_" + MINIMUM.upper().replace("-", "_"))
-    elif status in (200, 204) and method == "DELETE":
-        lifecycles.pop(bucket, None)
-    return answer
+    status, headers, answer = moto(environ, body)
+    if status.startswith("200") and method == "PUT":
+        sizes[bucket] = sizes_in(body)
+        minimums[bucket] = environ.get("HTTP_" + MINIMUM.upper().replace("-", "_"), "all_storage_classes_128K")
+    elif status.startswith("200") and method == "GET":
+        answer = with_sizes(answer, sizes[bucket])
+        told = {MINIMUM: minimums[bucket], "Content-Length": str(len(answer))}
+        replaced = {name.lower() for name in told}
+        headers = [*(each for each in headers if each[0].lower() not in replaced), *told.items()]
+    start_response(status, headers)
+    return [answer]
+
+
+def sizes_in(body: bytes) -> list[dict[str, str]]:
+    """The sizes in the `And` of each rule of a request."""
+    found = []
+    for rule in ElementTree.fromstring(body).findall("{*}Rule"):
+        told = {name: rule.findtext(f"{{*}}Filter/{{*}}And/{{*}}{name}") for name in SIZES}
+        found.append({name: text for name, text in told.items() if text is not None})
+    return found
+
+
+def with_sizes(answer: bytes, forgotten: list[dict[str, str]]) -> bytes:
+    """Moto's answer with the sizes put back."""
+    root = ElementTree.fromstring(answer.strip())
+    for rule, found in zip(root.findall("{*}Rule"), forgotten, strict=True):
+        for name, text in found.items():
+            both = rule.find("{*}Filter/{*}And")
+            assert both is not None, "a rule with sizes has an `And`"
+            ElementTree.SubElement(both, f"{{{SPACE}}}{name}").text = text
+    whole: bytes = ElementTree.tostring(root, default_namespace=SPACE)
+    return whole
 
 
 def is_thawing(environ: Any) -> bool:
@@ -81,16 +105,15 @@ def is_thawing(environ: Any) -> bool:
     return 'ongoing-request="true"' in said.get("x-amz-restore", "")
 
 
-def moto(environ: Any, start_response: Any, body: bytes) -> tuple[int, list[bytes]]:
-    """What moto answers to a request with this body."""
-    statuses = []
+def moto(environ: Any, body: bytes) -> tuple[str, list[tuple[str, str]], bytes]:
+    """What moto answers to a request with this body: status, headers, body."""
+    said: list[tuple[str, list[tuple[str, str]]]] = []
 
-    def note(status: str, headers: Any, *more: Any) -> Any:
-        statuses.append(int(status.split()[0]))
-        return start_response(status, headers, *more)
+    def note(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
+        said.append((status, headers))
 
-    answer = list(application({**environ, "wsgi.input": io.BytesIO(body)}, note))
-    return statuses[0], answer
+    answer = b"".join(application({**environ, "wsgi.input": io.BytesIO(body)}, note))
+    return *said[0], answer
 
 
 if __name__ == "__main__":

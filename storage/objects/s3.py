@@ -185,6 +185,16 @@ class S3Store:
         """What every object written here is tagged with."""
         return dict(parse_qsl(self._options.tags or "", keep_blank_values=True))
 
+    @property
+    def storage_class(self) -> str:
+        """In what every object is put here, in S3's words."""
+        return self._options.storage_class or "STANDARD"
+
+    def versions(self) -> bool | None:
+        """Whether what is deleted may stay in the bucket as a version; None: the server does not tell us."""
+        with s3_errors.told(self.url, "reading", "the versioning"):
+            return s3_aging.versions(self._client, self._bucket)
+
     def lifecycle(self) -> Lifecycle:
         """The bucket's rules, whoever made them."""
         with s3_errors.told(self.url, "reading", "the lifecycle rules"):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}  # classes whose objects must be thawed before they can be read
 UNDER_WAY = "RestoreAlreadyInProgress"
 NO_RULES = "NoSuchLifecycleConfiguration"
+UNTOLD = {403, 405, 501}  # HTTP statuses: not to us, or a service that knows no versions
 
 
 def lifecycle(client: "S3Client", bucket: str) -> Lifecycle:
@@ -41,6 +42,16 @@ def set_lifecycle(client: "S3Client", bucket: str, wanted: Lifecycle) -> None:
     if wanted.default_minimum is not None:
         told["TransitionDefaultMinimumObjectSize"] = wanted.default_minimum
     client.put_bucket_lifecycle_configuration(Bucket=bucket, **told)
+
+
+def versions(client: "S3Client", bucket: str) -> bool | None:
+    """Whether the bucket keeps versions, or did and may hold some still. None: we are not told. Raises ClientError."""
+    try:
+        return "Status" in client.get_bucket_versioning(Bucket=bucket)
+    except ClientError as error:
+        if s3_errors.status_of(error) in UNTOLD:
+            return None
+        raise
 
 
 def standing(client: "S3Client", bucket: str, name: str) -> Standing:

@@ -131,6 +131,15 @@ class AgingStore(Protocol):
         """What every object written here is tagged with."""
         ...
 
+    @property
+    def storage_class(self) -> str:
+        """In what every object is put here, in S3's words."""
+        ...
+
+    def versions(self) -> bool | None:
+        """Whether what is deleted may stay in the bucket as a version; None: the server does not tell us."""
+        ...
+
     def lifecycle(self) -> Lifecycle:
         """The bucket's rules."""
         ...

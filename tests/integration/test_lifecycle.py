@@ -1,14 +1,18 @@
 """`voicemill storage lifecycle` against an S3 server, as it is typed."""
 
 import json
-from contextlib import closing
+import urllib.request
+from contextlib import closing, contextmanager
+from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from cli import main
 from storage import lifecycle, objects
+from storage.objects import s3_aging
 from storage.objects.store import Lifecycle
 
 FOREIGN = [
@@ -23,12 +27,27 @@ FOREIGN = [
 ]
 
 
+NOTHING = ("--takes", "0", "--audio", "keep", "--texts", "0", "--reels", "0", "--uploads", "0")
+
+
+@contextmanager
+def client_of(url):
+    """boto3's own client, and the name of the bucket."""
+    bucket, _, query = url.removeprefix("s3://").partition("?")
+    place = dict(parse_qsl(query))
+    with closing(boto3.client("s3", endpoint_url=place["endpoint_url"], region_name=place["region"])) as client:
+        yield client, bucket
+
+
 @pytest.fixture
 def s3(s3_url, monkeypatch):
-    def open_it(prefix="", **options):
+    def open_it(prefix="", versioning=None, **options):
         url = s3_url.replace("?", f"/{prefix}?" if prefix else "?")
         url += "".join(f"&{name}={value}" for name, value in options.items())
         monkeypatch.setenv("VOICEMILL_STORE_URL", url)
+        if versioning:
+            with client_of(s3_url) as (client, bucket):
+                client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": versioning})
         return objects.open_store(url)
 
     return open_it
@@ -64,7 +83,7 @@ def test_what_is_applied_reads_back_equal_to_the_plan(s3, told):
     applied = told("apply", *options)
     assert applied["rules"] == planned["rules"]
     assert sorted(planned["added"]) == [
-        f"voicemill-{name}@books" for name in ("audio-deep", "audio-instant", "takes", "uploads")
+        f"voicemill-{name}@books" for name in ("audio-deep", "audio-instant", "reels", "takes", "uploads")
     ]
     read = store.lifecycle()
     assert [lifecycle.canonical(rule) for rule in read.rules] == planned["rules"]
@@ -83,6 +102,7 @@ def test_foreign_rules_survive(s3, told, run):
     assert [rule["ID"] for rule in read.rules[2:]] == [
         "voicemill-audio-flexible",
         "voicemill-texts",
+        "voicemill-reels",
         "voicemill-uploads",
     ]
     assert read.default_minimum == "varies_by_storage_class"
@@ -90,8 +110,7 @@ def test_foreign_rules_survive(s3, told, run):
     assert code == 0
     assert "others'" in out
     assert "to Glacier Flexible after 90 days" in out
-    nothing = ("--takes", "0", "--audio", "keep", "--texts", "0", "--uploads", "0")
-    told("apply", *nothing)
+    told("apply", *NOTHING)
     assert lifecycle.same_rules(store.lifecycle().rules, FOREIGN)
     with pytest.raises(AssertionError):
         assert lifecycle.same_rules(store.lifecycle().rules, FOREIGN[:1])
@@ -110,7 +129,7 @@ def test_a_rule_of_others_that_deletes_what_we_keep_is_pointed_out(s3, told, run
 def test_a_bucket_whose_last_rule_goes_has_none(s3, told):
     store = s3()
     told("apply")
-    told("apply", "--takes", "0", "--audio", "keep", "--texts", "0", "--uploads", "0")
+    told("apply", *NOTHING)
     assert store.lifecycle() == Lifecycle()
 
 
@@ -157,6 +176,7 @@ def test_what_cannot_pay_is_refused_and_the_rest_is_applied(s3, told, run):
     assert [rule["ID"] for rule in store.lifecycle().rules] == [
         "voicemill-takes",
         "voicemill-texts",
+        "voicemill-reels",
         "voicemill-uploads",
     ]
 
@@ -164,7 +184,7 @@ def test_what_cannot_pay_is_refused_and_the_rest_is_applied(s3, told, run):
 def test_what_lies_in_an_archive_already_is_not_moved_again(s3, told):
     store = s3(storage_class="DEEP_ARCHIVE")
     store.put("audio/aa/a.mp3", bytes(4 * 2**20))
-    costs = told("plan")["costs"]
+    costs = told("plan", "--takes", "0", "--texts", "0")["costs"]
     assert costs["moves_once"] == 0
     assert costs["months_to_pay"] is None
     assert costs["month_before"] == costs["month_after"] < 0.00002
@@ -177,6 +197,7 @@ def test_what_lies_in_an_archive_already_is_not_moved_again(s3, told):
         (["plan", "--audio", "instant=30", "--audio", "deep=40"], "billed for 90"),
         (["plan", "--takes", "-1"], "-1"),
         (["apply", "--pays-within", "0"], "0"),
+        (["plan", "--reels", "-1"], "-1"),
     ],
 )
 def test_a_slip_is_one_line(s3, run, arguments, reason):
@@ -212,13 +233,91 @@ def test_rules_that_do_not_read_back_are_told_of(s3, monkeypatch):
         lifecycle.apply(store, wanted, store.url)
 
 
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_takes_that_are_put_into_an_archive_may_not_be_deleted_too_soon(s3, run, command):
+    store = s3(storage_class="GLACIER_IR")
+    code, out, err = run(command)
+    assert (code, out) == (2, "")
+    assert "takes are deleted after 30 days, and the store puts everything into GLACIER_IR" in err
+    assert "make that at least 90 days" in err
+    assert store.lifecycle() == Lifecycle()
+    assert run(command, "--takes", "90", "--texts", "90")[0] == 0
+
+
+@pytest.mark.parametrize("versioning", ["Enabled", "Suspended"])
+def test_in_a_bucket_with_versions_they_are_deleted_too(s3, told, run, versioning):
+    store = s3(versioning=versioning)
+    assert told("plan")["versions"] is True
+    applied = told("apply")["rules"]
+    assert [lifecycle.canonical(rule) for rule in store.lifecycle().rules] == applied
+    stays = {rule["ID"] for rule in applied if rule.get("NoncurrentVersionExpiration") == {"NoncurrentDays": 7}}
+    assert stays == {f"voicemill-{name}" for name in ("takes", "texts", "reels")}
+    code, out, _ = run("plan")
+    assert code == 0
+    assert "there is nothing to do" in out
+    assert "deleted after 30 days; old versions deleted after 7 days" in out
+    assert "The bucket keeps versions: what is deleted stays as one, and is billed, 7 days more." in out
+
+
+def test_a_bucket_without_versions_has_no_rules_for_them(s3, told, run):
+    store = s3()
+    assert told("apply")["versions"] is False
+    assert not any("NoncurrentVersionExpiration" in rule for rule in store.lifecycle().rules)
+    assert "versions" not in "".join(run("plan")[1:])
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (501, "NotImplemented")])
+def test_where_nobody_tells_whether_there_are_versions_that_is_said(s3, told, run, monkeypatch, status, code):
+    store = s3()
+
+    def refuse(**_):
+        answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(answer, "GetBucketVersioning")
+
+    monkeypatch.setattr(type(store), "versions", lambda _: s3_aging.versions(refusing, "bucket"))
+    refusing = SimpleNamespace(get_bucket_versioning=refuse)
+    assert told("plan")["versions"] is None
+    code, _, err = run("plan")
+    assert code == 0
+    assert "does not tell us whether it keeps versions (s3:GetBucketVersioning)" in err
+
+
+def test_what_it_means_that_takes_go_is_said_where_they_go(s3, run):
+    s3()
+    words = "rendered again where their job is assembled again and their engine (espeak) has no codes"
+    assert words in run("plan")[1]
+    assert words not in run("plan", "--takes", "0")[1]
+
+
+def test_rules_are_given_back_as_the_server_understood_them(s3, s3_url):
+    """Not as they were sent: what reads back equal has been through somebody else's hands."""
+    s3()
+    with client_of(s3_url) as (client, bucket):
+        body = (
+            "<LifecycleConfiguration><Rule><ID>a</ID><Status>Enabled</Status><Nonsense>1</Nonsense><Filter><And>"
+            "<Prefix>a/</Prefix><ObjectSizeGreaterThan>5</ObjectSizeGreaterThan></And></Filter>"
+            "<Expiration><Days>3</Days></Expiration></Rule></LifecycleConfiguration>"
+        )
+        url = client.generate_presigned_url("put_bucket_lifecycle_configuration", Params={"Bucket": bucket})
+        request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/xml"}, method="PUT")
+        urllib.request.urlopen(request).close()
+        get = client.generate_presigned_url("get_bucket_lifecycle_configuration", Params={"Bucket": bucket})
+        with urllib.request.urlopen(get) as answer:
+            assert b"Nonsense" not in answer.read()
+        (rule,) = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert rule == {
+        "ID": "a",
+        "Status": "Enabled",
+        "Filter": {"And": {"Prefix": "a/", "ObjectSizeGreaterThan": 5}},
+        "Expiration": {"Days": 3},
+    }
+
+
 @pytest.mark.parametrize("size", [10, 9 * 2**20], ids=["put", "multipart"])
 def test_objects_carry_the_stores_tags(s3, s3_url, tmp_path, size):
     (tmp_path / "a").write_bytes(bytes(size))
     s3(tags="project%3Dbooks%26kind%3Da%2520b").upload("audio/a.mp3", tmp_path / "a")
-    bucket, _, query = s3_url.removeprefix("s3://").partition("?")
-    place = dict(parse_qsl(query))
-    with closing(boto3.client("s3", endpoint_url=place["endpoint_url"], region_name=place["region"])) as client:
+    with client_of(s3_url) as (client, bucket):
         found = client.get_object_tagging(Bucket=bucket, Key="audio/a.mp3")["TagSet"]
     assert {tag["Key"]: tag["Value"] for tag in found} == {"project": "books", "kind": "a b"}
 

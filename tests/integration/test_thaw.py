@@ -16,7 +16,7 @@ from scheduler import sweep, thawing
 from storage import endpoints, objects, outbox, prices, thaws
 from storage.database import Database
 from storage.models import Delivery, Event, Job, Thaw
-from storage.objects.store import Warmth
+from storage.objects.store import Standing, Warmth
 from tests import corpus_maker, receivers, servers
 from tests.integration.test_storage_upkeep import work
 from workers.webhooks import deliver
@@ -203,13 +203,24 @@ def test_two_who_look_at_once_tell_once(database, frozen, server):
 
 
 def test_what_is_asked_for_costs_what_the_list_says(database, frozen):
-    """By hand: 2 objects of Deep, standard: size / 2**30 * 0.02 + 2 / 1000 * 0.10."""
+    """By hand: 2 objects of Deep, standard: size / 2**30 * 0.02 + 2 / 1000 * 0.10, and 3 days of copies in Standard."""
     store = frozen("DEEP_ARCHIVE")
     jobs = thawing.look(store, rows(database))
     size = sum(row.audio_bytes for row in rows(database))
     asked = thawing.ask(database, store, jobs, "standard", 3, PRICES)
     assert (asked.jobs, asked.objects, asked.bytes, asked.takes_about) == (2, 2, size, "12 hours")
-    assert asked.cost == pytest.approx(size / 2**30 * 0.02 + 0.0002)
+    assert asked.cost == pytest.approx(size / 2**30 * 0.02 + 0.0002 + size / 2**30 * 0.023 * 3 / 30, rel=1e-9)
+
+
+def test_a_bulk_thaw_is_free_and_its_copies_are_not(database, frozen, run):
+    """A gigabyte of Flexible for a month: no retrieval, 0.023 of Standard."""
+    store = frozen()
+    one = thawing.Job(rows(database)[0], {"audio/aa/a.mp3": Standing(2**30, "GLACIER", Warmth.FROZEN)})
+    asked = thawing._asked([one], "bulk", 30, PRICES)
+    assert asked.cost == pytest.approx(0.023)
+    assert store.list("audio/")
+    _, out, _ = run("thaw", "corpus", "--days", "9")
+    assert "about 0.00 USD with 9 days of readable copies, at the prices of 2026-03; there in about 3" in out
 
 
 def test_deep_archive_knows_no_haste_and_says_so(database, frozen, run):

@@ -77,6 +77,11 @@ def test_thawing_ten_books(price_list):
     assert price_list.retrieve(10 * BOOK, 10, Class.DEEP, "expedited") is None
 
 
+def test_a_thawed_copy_lies_in_standard_for_its_days(price_list):
+    """0.5364418 GB for half a month at 0.023."""
+    assert price_list.thawed_copy(BOOK, 15) == pytest.approx(0.0123382 / 2, rel=1e-5)
+
+
 def test_a_price_list_of_ones_own(tmp_path, price_list):
     text = prices.BUNDLED.read_text(encoding="utf-8")
     mine = tmp_path / "prices.toml"
