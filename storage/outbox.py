@@ -25,7 +25,7 @@ class EventType(StrEnum):
 
     JOB_COMPLETED = "job.completed"  # its audio is in the store
     JOB_FAILED = "job.failed"  # there will be no audio unless it is taken up again
-    JOB_NEEDS_REVIEW = "job.needs_review"  # its audio is in the store, with takes in it that failed a check
+    JOB_NEEDS_REVIEW = "job.needs_review"  # its audio is in the store; a take in it or a file failed a check
     JOB_THAWED = "job.thawed"  # its audio, which lay in an archive, can be fetched
     CORPUS_COMPLETED = "corpus.completed"  # every job has its audio
     CORPUS_COMPLETED_WITH_ERRORS = "corpus.completed_with_errors"  # every job has ended, some not well

@@ -21,7 +21,7 @@ class Job(StrEnum):
     RENDERED = "rendered"  # every segment has its take; waits for assembly
     ASSEMBLING = "assembling"  # a worker holds its assembly lease
     COMPLETED = "completed"  # its audio is in the store
-    NEEDS_REVIEW = "needs_review"  # its audio is in the store, with takes in it that failed a check
+    NEEDS_REVIEW = "needs_review"  # its audio is in the store; a take in it or a file failed a check
     FAILED = "failed"  # a segment or the assembly failed for good; `errors.jsonl` says why
     CANCELLED = "cancelled"  # stopped by a person
 
