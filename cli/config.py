@@ -1,5 +1,6 @@
 """`voicemill config`: the settings in force and where each comes from."""
 
+import re
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -30,6 +31,8 @@ ROOMS: tuple[type[RoomSettings], ...] = (
     WebhookSettings,
     ListenSettings,
 )
+
+_PASSWORD = re.compile(r"(://[^:/@]*:).*(?=@)|(password=)[^&]*", re.DOTALL | re.IGNORECASE)
 
 
 @click.command("config")
@@ -90,9 +93,9 @@ def _rows(place: Place) -> Iterator[dict[str, Any]]:
 
 
 def masked(value: Any) -> str:
-    """A value as it may be shown: of a URL with a password only the rest."""
-    if isinstance(value, pydantic.SecretStr):
-        from sqlalchemy.engine import make_url
-
-        return make_url(value.get_secret_value()).render_as_string(hide_password=True)
-    return str(value)
+    """A value as it may be shown: of a URL with a password only the rest, of a list of them what is before and behind."""
+    secret = isinstance(value, pydantic.SecretStr)
+    text = str(value.get_secret_value() if secret else value)
+    if "://" in text:  # of a store, too: no password belongs there, and somebody may have put one
+        return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}***", text)
+    return "***" if secret else text

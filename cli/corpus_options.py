@@ -16,6 +16,7 @@ import click
 from cli import show
 from scheduler import accept, custom_ids, lexicon, options, readers
 from scheduler.document import Document, Problem
+from scheduler.readers import source
 from scheduler.settings import SchedulerSettings
 from storage import errors, settings
 from workers import deliverables, voices
@@ -88,6 +89,8 @@ class CorpusArguments:
     cover: Path | None
     captions: tuple[str, ...]
     split: Literal["auto", "book", "chapter"]
+    encoding: str
+    stdin_format: Literal["auto", "jsonl", "text"]
     seed: int
     priority: str
     engine_options: Mapping[str, Any]
@@ -97,6 +100,11 @@ class CorpusArguments:
     name: str | None
     webhook: str | None
     model: str | None
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in one line."""
+        return " ".join(map(source.printable, self.sources))
 
     def audio_format(self, scheduler: SchedulerSettings) -> str | None:
         """The formats in force, such as `m4b,mp3`; None where only a preset is asked for."""
@@ -174,6 +182,21 @@ _DECORATORS = (
         help="One file a book or one a chapter; auto: a book for m4b, chapters for the others.",
     ),
     click.option(
+        "--encoding",
+        metavar="NAME",
+        default="utf-8",
+        show_default=True,
+        help="How texts are encoded, such as cp1252, where no byte order mark says it.",
+    ),
+    click.option(
+        "--stdin-format",
+        metavar="KIND",
+        type=click.Choice(["auto", "jsonl", "text"]),
+        default="auto",
+        show_default=True,
+        help="Standard input: jsonl, text, or auto: JSON lines where it begins with {.",
+    ),
+    click.option(
         "--seed",
         type=click.IntRange(0, options.MAX_SEED),
         default=0,
@@ -232,7 +255,9 @@ def read(arguments: CorpusArguments, spec: EngineSpec) -> accept.Staged:
     if split == "auto":
         names = (arguments.audio_format(scheduler) or "").split(",")
         split = "book" if "m4b" in names and arguments.preset != "acx" else "chapter"
-    documents = readers.read(arguments.sources, split=split)
+    documents = readers.read(
+        arguments.sources, split=split, encoding=arguments.encoding, stdin_format=arguments.stdin_format
+    )
     if arguments.cover is not None:
         documents = _covered(documents, _cover(arguments.cover))
     try:
@@ -243,7 +268,7 @@ def read(arguments: CorpusArguments, spec: EngineSpec) -> accept.Staged:
     tell_problems(staged.problems, staged.problem_count)
     if not staged.totals.jobs:
         with staged:
-            raise accept.EmptyCorpusError(source=" ".join(arguments.sources))
+            raise accept.EmptyCorpusError(source=arguments.source)
     return staged
 
 

@@ -1,9 +1,11 @@
 """`voicemill db`: the tables."""
 
+from contextlib import suppress
+
 import click
 
 from cli import show
-from cli.place import Place, pass_place
+from cli.place import NoStateError, Place, pass_place
 from storage import migrate
 from storage.database import Database
 
@@ -19,17 +21,23 @@ def command() -> None:
 
 
 @command.command("upgrade")
+@click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
 @pass_place
-def upgrade(place: Place) -> None:
+def upgrade(place: Place, as_json: bool) -> None:
     """Make or upgrade the tables. Safe to run again, and from several machines at once.
 
     \b
     Example:
       voicemill db upgrade
     """
+    with suppress(NoStateError):
+        place.existing()
     database = Database(place.storage.database())
     before = migrate.current(database)
     migrate.upgrade(database)
     after = migrate.newest()
-    show.out.print(f"{database.url}: {'already' if before == after else 'now'} at revision {after}")
     database.close()
+    if as_json:
+        show.print_json({"database": database.url, "before": before, "revision": after})
+    else:
+        show.out.print(f"{database.url}: {'already' if before == after else 'now'} at revision {after}")

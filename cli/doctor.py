@@ -3,19 +3,23 @@
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 
 import click
 
-from cli import config, show
+from cli import config, ring, show
 from cli.exit_codes import ExitCode
-from cli.place import Place, pass_place
-from storage import errors, migrate
+from cli.place import NoStateError, Place, pass_place
+from scheduler.settings import SchedulerSettings
+from storage import errors, migrate, settings
 from storage.database import Database
 from workers.audio import ffmpeg
 from workers.engines import registry
+from workers.settings import QueueSettings
 
 LOW_SPACE = 2e9  # bytes
+CLOCK_SECONDS = 5.0  # that a clock may be off before it is told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Finding:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @pass_place
 def command(place: Place, as_json: bool) -> None:
-    """Check the settings, the database, the store, ffmpeg and the engines, and say what to do about each fault.
+    """Check settings, database, store, broker, clock, ffmpeg and engines, and say what to do about each fault.
 
     Returns 1 where something is wrong.
 
@@ -73,12 +77,12 @@ def _settings(place: Place) -> Iterator[Finding]:
 
 def _database(place: Place) -> Iterator[Finding]:
     """Database."""
-    if place.is_embedded:
+    if not _has_state(place):
         yield Finding("Database", True, "embedded, made where it is needed")
         return
-    database = Database(place.storage.database())
-    current, newest = migrate.current(database), migrate.newest()
-    database.close()
+    with closing(Database(place.storage.database())) as database:
+        current, newest = migrate.current(database), migrate.newest()
+        database.check()
     if current == newest:
         yield Finding("Database", True, f"{database.url} at revision {current}")
     else:
@@ -89,13 +93,65 @@ def _database(place: Place) -> Iterator[Finding]:
 def _store(place: Place) -> Iterator[Finding]:
     """Store."""
     if place.is_embedded and place.storage.store_url is None:
-        free = shutil.disk_usage(".").free
+        free = shutil.disk_usage(place.storage.home if _has_state(place) else ".").free
         told = f"a folder beside the output, {show.size(free)} free here"
         yield Finding("Store", free > LOW_SPACE, told, "" if free > LOW_SPACE else "Free some space.")
-        return
+        if not _has_state(place):
+            return
     store = place.store()
-    store.check()
+    try:
+        store.check()
+    except errors.StoreError as error:
+        yield Finding("Store", False, str(error), "Mend it, or name another one in VOICEMILL_STORE_URL.")
+        return
     yield Finding("Store", True, f"{store.url} can be written, read and deleted from")
+
+
+def _broker(place: Place) -> Iterator[Finding]:
+    """Broker."""
+    if settings.load(QueueSettings).broker_url is None:
+        if place.is_embedded:
+            yield Finding(
+                "Broker", True, "none, and none is needed: `voicemill render` does all the work itself"
+            )
+        else:
+            yield Finding("Broker", False, "none is set, and workers need one.", "Set VOICEMILL_BROKER_URL.")
+        return
+    ring.need()
+    from workers import broker
+
+    try:
+        broker.check_times(settings.load(SchedulerSettings).batch_seconds)
+    except broker.TimesOverlapError as error:
+        yield Finding("Broker", False, str(error))
+    yield Finding("Broker", True, f"{broker.version()} at {broker.shown_url()}")
+
+
+def _clock(place: Place) -> Iterator[Finding]:
+    """Clock."""
+    if place.is_embedded:
+        yield Finding("Clock", True, "this machine's, which the embedded database goes by, too")
+        return
+    with closing(Database(place.storage.database())) as database:
+        try:
+            ahead = database.ahead()
+        except errors.DatabaseUnreachableError:
+            return  # as the line on the database says
+    if abs(ahead) <= CLOCK_SECONDS:
+        yield Finding("Clock", True, f"within {CLOCK_SECONDS:.0f} s of the database's")
+        return
+    told = f"{abs(ahead):.0f} s {'behind' if ahead > 0 else 'ahead of'} the database's, by which leases go."
+    advice = "Let NTP set both (chrony, systemd-timesyncd): webhooks are refused when 5 min off, S3's requests 15 min."
+    yield Finding("Clock", False, told, advice)
+
+
+def _has_state(place: Place) -> bool:
+    """Whether there is a database to look at: on a server, or in an embedded home that there is already."""
+    try:
+        place.existing()
+    except NoStateError:
+        return False
+    return True
 
 
 def _ffmpeg(place: Place) -> Iterator[Finding]:
@@ -117,4 +173,4 @@ def _engines(place: Place) -> Iterator[Finding]:
         yield Finding("Engines", False, "none can run here.", "Reinstall voicemill: espeak comes with it.")
 
 
-CHECKS: tuple[Check, ...] = (_settings, _database, _store, _ffmpeg, _engines)
+CHECKS: tuple[Check, ...] = (_settings, _database, _store, _broker, _clock, _ffmpeg, _engines)

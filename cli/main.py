@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,8 @@ def cli(ctx: click.Context, home: Path | None, traceback: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; the process ends with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a folder's name may be bytes that are no text; in JSON, too
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(arguments, prog_name="voicemill", standalone_mode=False)
     except click.exceptions.Exit as exit_:

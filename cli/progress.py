@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from rich.progress import BarColumn, Progress, TextColumn
 
 from cli import show
-from storage import errors, fleet, jobs, states
+from storage import corpora, errors, fleet, jobs, states
 from storage.database import Database
 from workers.engines.engine import EngineSpec
 
@@ -37,8 +37,12 @@ class Look:
 class Meter:
     """Speed and time left, from looks of the last half minute."""
 
-    def __init__(self, spec: EngineSpec, workers: bool, encoding: Mapping[int, float]) -> None:
+    def __init__(
+        self, spec: EngineSpec, workers: bool, encoding: Mapping[int, float], price: float | None = None
+    ) -> None:
         self._encoding = encoding
+        self._price = price
+        self._cost: float | None = None
         self._rate = spec.token_rate
         self._pool = spec.pool
         self._tells_workers = workers
@@ -58,6 +62,8 @@ class Meter:
         self.add(jobs.progress(connection, corpus_id), at)
         if self._tells_workers:
             self._workers = fleet.alive(connection, self._pool, ALIVE_SECONDS)
+        if self._price is not None:
+            self._cost = cost(connection.execute(corpora.by_id(corpus_id)).one(), self._price)
 
     @property
     def last(self) -> Look:
@@ -115,10 +121,17 @@ class Meter:
             parts.append(f"{look.progress.segments_failed} failed")
         if self._tells_workers:
             parts.append("1 worker" if self._workers == 1 else f"{self._workers} workers")
+        if self._cost is not None:
+            parts.append(f"cost {self._cost:.2f}")
         left = self.seconds_left()
         if left is not None:
             parts.append(f"{show.duration(left)} left")
         return ", ".join(parts)
+
+
+def cost(corpus: sa.Row[Any], price: float | None) -> float | None:
+    """What a corpus has cost so far, in the currency of the price of a worker's hour; None where there is none."""
+    return None if price is None else price * float(corpus.worker_seconds) / 3600
 
 
 @contextmanager
@@ -130,8 +143,9 @@ def shown(
     quiet: bool,
     workers: bool = False,
     encoding: Mapping[int, float] = MappingProxyType({}),
+    price: float | None = None,
 ) -> Iterator[None]:
-    """Show a corpus' progress until the block ends; with `workers`, how many of them there are.
+    """Show a corpus' progress until the block ends; with `workers`, how many of them there are; with a price, its cost.
 
     `encoding` tells how far the long jobs are that are being encoded, by number, 0 to 1.
     """
@@ -141,7 +155,7 @@ def shown(
     ended = Event()
     thread = Thread(
         target=_show,
-        args=(database, corpus, Meter(spec, workers, encoding), ended),
+        args=(database, corpus, Meter(spec, workers, encoding, price), ended),
         name="progress",
         daemon=True,
     )

@@ -61,6 +61,8 @@ def command(
       voicemill redo chapter-07 --segment 12
       voicemill redo chapter-07 --segment 12 --text "She read the letter, and read it again."
     """
+    if not place.is_embedded:
+        ring.check()
     database, store = place.database(), place.store()
     with database.read() as connection:
         row = results.find(connection, corpus)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def command(
     """Render SOURCEs to audio, all in this process.
 
     A SOURCE is a file (.txt .md .jsonl .csv .tsv .epub), a folder, a pattern, or - for standard input. Stop it with
-    Ctrl-C and run it again: it goes on where it was.
+    Ctrl-C and run it again: it goes on where it was. An output folder takes one render at a time; a second one is refused.
 
     \b
     Example:
@@ -52,35 +53,48 @@ def command(
         raise EngineUnavailableError(engine=spec.name, reason=unavailable)
     place.beside(out)
     webhook = corpus_options.checked_webhook(arguments)
-    with corpus_options.read(arguments, spec) as staged:
-        database = place.database(create=True)
-        store = place.store()
-        store.check()
-        staged.put_covers(store)
-        name = corpus_options.name_of(arguments, staged)
+    with ExitStack() as stack:
+        is_there = (
+            place.storage.home.is_dir()
+        )  # else nobody works in it, and bad input is to leave nothing behind
+        if is_there:
+            stack.enter_context(_alone(place))
+        with corpus_options.read(arguments, spec) as staged:
+            if not is_there:
+                stack.enter_context(_alone(place))
+            database, store = place.database(create=True), place.store()
+            store.check()
+            staged.put_covers(store)
+            name = corpus_options.name_of(arguments, staged)
+            if place.is_embedded:
+                supersede.make_way(database, name, staged.fingerprint)
+            accepted = accept.accept(
+                database,
+                staged,
+                name=name,
+                source=arguments.source,
+                corpus_options=corpus_options.stored(arguments),
+                priority=planner.priority_of(arguments.priority),
+                webhook=webhook,
+            )
+        corpus_options.tell_secret(accepted)
         if place.is_embedded:
-            supersede.make_way(database, name, staged.fingerprint)
-        accepted = accept.accept(
-            database,
-            staged,
-            name=name,
-            source=" ".join(arguments.sources),
-            corpus_options=corpus_options.stored(arguments),
-            priority=planner.priority_of(arguments.priority),
-            webhook=webhook,
-        )
-    corpus_options.tell_secret(accepted)
-    if place.is_embedded:
-        supersede.make_current(database, accepted.id)
-        if not accepted.created:
-            heal.heal(database, store, accepted.id)
-    code = work.work(place, database, store, spec, accepted.name, going_on=not accepted.created, quiet=quiet)
-    summary = _deliver(database, store, accepted, out, as_json=as_json)
-    deliver.due(database, settings.load(WebhookSettings))
-    database.close()
+            supersede.make_current(database, accepted.id)
+            if not accepted.created:
+                heal.heal(database, store, accepted.id)
+        going_on = not accepted.created
+        code = work.work(place, database, store, spec, accepted.name, going_on=going_on, quiet=quiet)
+        summary = _deliver(database, store, accepted, out, as_json=as_json)
+        deliver.due(database, settings.load(WebhookSettings))
+        database.close()
     if code == ExitCode.OK and summary["state"] != states.Corpus.COMPLETED:
         code = ExitCode.SOME_FAILED
     sys.exit(code)
+
+
+def _alone(place: Place) -> AbstractContextManager[None]:
+    """A home is worked in by one process at a time; of those that share a database, any number may."""
+    return supersede.alone(place.storage.home) if place.is_embedded else nullcontext()
 
 
 def _deliver(

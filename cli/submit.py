@@ -1,11 +1,14 @@
 """`voicemill submit`: a corpus goes to the workers."""
 
+from typing import Any
+
 import click
+import sqlalchemy as sa
 
 from cli import corpus_options, ring, show, watch
 from cli.place import Place, pass_place
 from scheduler import accept, planner
-from storage import corpora
+from storage import corpora, states
 
 
 @click.command("submit")
@@ -27,6 +30,7 @@ def command(
       voicemill submit corpus.jsonl --voice storyteller --watch
     """
     place.need_server("submit")
+    ring.check()
     spec = corpus_options.choose_engine(arguments.engine)
     database = place.database()
     place.store().check()
@@ -37,19 +41,23 @@ def command(
             database,
             staged,
             name=corpus_options.name_of(arguments, staged),
-            source=" ".join(arguments.sources),
+            source=arguments.source,
             corpus_options=corpus_options.stored(arguments),
             priority=planner.priority_of(arguments.priority),
             webhook=webhook,
         )
         totals = staged.totals
     corpus_options.tell_secret(accepted)
-    ring.plan(spec.pool)
+    with database.read() as connection:
+        corpus = corpora.find(connection, accepted.name)
+    if corpus.state == states.Corpus.RUNNING:
+        ring.plan(spec.pool)
     if as_json and not (wait or watching):
         show.print_json(
             {
                 "corpus": accepted.name,
                 "created": accepted.created,
+                "state": corpus.state,
                 "jobs": totals.jobs,
                 "segments": totals.segments,
             }
@@ -57,10 +65,14 @@ def command(
         return
     if not as_json:
         told = f"{totals.jobs:,} jobs, {totals.segments:,} segments"
-        show.out.print(
-            f"{accepted.name}: {told}" if accepted.created else f"{accepted.name}: was accepted before"
-        )
+        show.out.print(f"{accepted.name}: {told if accepted.created else _known(corpus)}")
     if wait or watching:
-        with database.read() as connection:
-            corpus = corpora.find(connection, accepted.name)
         watch.until_ended(database, corpus, quiet=not watching, as_json=as_json)
+
+
+def _known(corpus: sa.Row[Any]) -> str:
+    """What to say of a corpus that was submitted before: submitting it again does not take up what has ended."""
+    told = f"was accepted before and is {corpus.state.replace('_', ' ')}"
+    if corpus.state in (states.Corpus.CANCELLED, states.Corpus.COMPLETED_WITH_ERRORS):
+        return f"{told}; `voicemill retry {corpus.name}` takes it up again"
+    return told

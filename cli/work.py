@@ -75,8 +75,8 @@ def work(
                 linger_seconds=0,
             )
             with progress.shown(database, corpus, spec, quiet=quiet, encoding=encoding):
-                loop.run()
-            return ExitCode.INTERRUPTED if seen else ExitCode.OK
+                state = loop.run()
+            return ExitCode.INTERRUPTED if seen and state == states.Corpus.RUNNING else ExitCode.OK
     finally:
         engine.close()
 

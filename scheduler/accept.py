@@ -10,6 +10,7 @@ import sqlite3
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import IO, Any, Self
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from scheduler import custom_ids, cutter, estimate, options
+from scheduler import custom_ids, cutter, estimate, options, spool
 from scheduler.document import Document, Problem
 from scheduler.lexicon import Lexicon
 from storage import corpora, endpoints, errors, jobs, keys, pools, segments, states
@@ -87,11 +88,12 @@ class Staged:
         self.totals = Totals()
         self.problems: list[Problem] = []
         self.problem_count = 0
-        self._folder = tempfile.TemporaryDirectory(prefix="voicemill-")
-        folder = Path(self._folder.name)
-        self._jobs: IO[bytes] = (folder / "jobs").open("w+b")
-        self._pieces: IO[bytes] = (folder / "pieces").open("w+b")
-        self._seen = _Seen(folder / "seen")
+        with ExitStack() as stack, spool.writing():
+            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="voicemill-")))
+            self._jobs: IO[bytes] = stack.enter_context((self._folder / "jobs").open("w+b"))
+            self._pieces: IO[bytes] = stack.enter_context((self._folder / "pieces").open("w+b"))
+            self._seen = stack.enter_context(closing(_Seen(self._folder / "seen")))
+            self._open = stack.pop_all()
         self._hash = hashlib.sha256()
         self._covers: dict[str, Path] = {}  # by the key that each will have in the store
 
@@ -101,10 +103,8 @@ class Staged:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._jobs.close()
-        self._pieces.close()
-        self._seen.close()
-        self._folder.cleanup()
+        with suppress(OSError, sqlite3.Error):  # a full disk refuses once more what nobody wants
+            self._open.close()
 
     @property
     def fingerprint(self) -> str:
@@ -119,10 +119,12 @@ class Staged:
         start = self._pieces.tell()
         try:
             self._stage(item)
-        except (errors.InputError, ValueError) as error:
-            self._pieces.seek(start)
-            self._pieces.truncate()
-            self._note(Problem(item.where, str(error)))
+        except (errors.InputError, ValueError, OSError) as error:
+            with spool.writing():
+                self._pieces.seek(start)
+                self._pieces.truncate()
+            reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            self._note(Problem(item.where, reason))
 
     def put_covers(self, store: Store) -> None:
         """Store the pictures that jobs name; do it before the jobs are accepted. Raises a StoreError."""
@@ -136,19 +138,22 @@ class Staged:
             return None
         key = keys.cover(picture, suffix)
         if key not in self._covers:
-            path = Path(self._folder.name) / key.rpartition("/")[2]
-            path.write_bytes(picture)
+            path = self._folder / key.rpartition("/")[2]
+            with spool.writing():
+                path.write_bytes(picture)
             self._covers[key] = path
         return key
 
     def jobs(self) -> Iterator[dict[str, Any]]:
         """The staged jobs, in their order."""
-        self._jobs.seek(0)
+        with spool.writing():
+            self._jobs.seek(0)
         return map(json.loads, self._jobs)
 
     def pieces(self) -> Iterator[list[Any]]:
         """The staged segments of all jobs: text, chapter, pause in ms, tokens."""
-        self._pieces.seek(0)
+        with spool.writing():
+            self._pieces.seek(0)
         return map(json.loads, self._pieces)
 
     def _note(self, problem: Problem) -> None:
@@ -181,14 +186,14 @@ class Staged:
             mine.tokens += token_count
             mine.pause_ms += piece.pause_ms
             if len(lines) == CHUNK_SEGMENTS:
-                self._pieces.writelines(lines)
+                _write(self._pieces, lines)
                 lines.clear()
         if not mine.segments:
             raise ValueError("there is nothing in its text that can be spoken")
         first = self._seen.add(document.custom_id, document.where)
         if first is not None:
             raise ValueError(f"the id {document.custom_id!r} was used before, in {first}")
-        self._pieces.writelines(lines)
+        _write(self._pieces, lines)
         self._put_job(document, resolved, mine, spoken.digest())
 
     def _put_job(self, document: Document, resolved: options.JobOptions, mine: Totals, spoken: bytes) -> None:
@@ -205,7 +210,7 @@ class Staged:
             "segments_total": mine.segments,
         }
         fingerprint = hashlib.sha256(_line(job) + spoken)
-        self._jobs.write(_line({**job, "fingerprint": fingerprint.hexdigest()}))
+        _write(self._jobs, [_line({**job, "fingerprint": fingerprint.hexdigest()})])
         self._hash.update(fingerprint.digest())
         for name in Totals.__slots__:
             setattr(self.totals, name, getattr(self.totals, name) + getattr(mine, name))
@@ -223,15 +228,21 @@ class _Seen:
 
     def add(self, custom_id: str, place: str) -> str | None:
         """Where the name was used before, None if it is new."""
-        try:
-            self._db.execute("INSERT INTO seen VALUES (?, ?)", (custom_id, place))
-        except sqlite3.IntegrityError:
-            row = self._db.execute("SELECT place FROM seen WHERE custom_id = ?", (custom_id,)).fetchone()
-            return str(row[0])
+        with spool.writing():
+            try:
+                self._db.execute("INSERT INTO seen VALUES (?, ?)", (custom_id, place))
+            except sqlite3.IntegrityError:
+                row = self._db.execute("SELECT place FROM seen WHERE custom_id = ?", (custom_id,)).fetchone()
+                return str(row[0])
         return None
 
     def close(self) -> None:
         self._db.close()
+
+
+def _write(file: IO[bytes], lines: Iterable[bytes]) -> None:
+    with spool.writing():
+        file.writelines(lines)
 
 
 def stage(documents: Iterable[Document | Problem], how: How, *, skip_invalid: bool = False) -> Staged:
@@ -260,7 +271,8 @@ def accept(
 ) -> Accepted:
     """Put a staged corpus into the database, all of it or nothing. Accepting the same twice is accepting it once.
 
-    `webhook` is told of its jobs and its end (`workers.webhooks.targets` has checked it).
+    `webhook` is told of its jobs and its end (`workers.webhooks.targets` has checked it), from now on where the corpus is
+    there already.
 
     Raises NameTakenError where the name belongs to another corpus, EmptyCorpusError where nothing was staged.
     """
@@ -270,14 +282,16 @@ def accept(
     def step(connection: sa.Connection) -> Accepted:
         new = _new_corpus(staged, name, source, corpus_options, priority, staged.fingerprint)
         corpus_id = corpora.insert(connection, new)
+        created = corpus_id is not None
         if corpus_id is not None:
             _Insertion(connection, corpus_id, new.pool).run(staged)
-            secret = endpoints.follow(connection, corpus_id, webhook).secret if webhook else None
-            return Accepted(corpus_id, name, new.pool, created=True, secret=secret)
-        there = corpora.by_name(connection, name)
-        if there is None or there.fingerprint != staged.fingerprint or there.engine != new.engine:
-            raise NameTakenError(name=name)
-        return Accepted(there.id, name, new.pool, created=False)
+        else:
+            there = corpora.by_name(connection, name)
+            if there is None or there.fingerprint != staged.fingerprint or there.engine != new.engine:
+                raise NameTakenError(name=name)
+            corpus_id = there.id
+        secret = endpoints.follow(connection, corpus_id, webhook).secret if webhook else None
+        return Accepted(corpus_id, name, new.pool, created, secret)
 
     return database.run(step)
 

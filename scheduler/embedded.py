@@ -6,6 +6,7 @@ bytes are where every other way of running has them, so whatever ends this proce
 
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Condition, Event, Thread
@@ -13,7 +14,7 @@ from threading import Condition, Event, Thread
 import sqlalchemy as sa
 
 from scheduler import planner, sweep
-from storage import batches, states
+from storage import batches, errors, states
 from storage.models import Corpus
 from workers import assemble, render
 
@@ -22,6 +23,11 @@ log = logging.getLogger(__name__)
 RENDERERS = 2  # threads that feed the one engine
 ASSEMBLE_AT_ONCE = 16  # short jobs that a thread takes up together
 POLL = 0.5  # seconds after which a thread looks again, should it ever miss the bell
+SWEEP_EVERY = 5.0  # seconds between two looks for what others lost, while there is nothing to render
+
+
+class DeviceGoneError(errors.VoicemillError):
+    """{reason} What is done is kept: run the same command again, and a new process goes on."""
 
 
 @dataclass
@@ -39,13 +45,13 @@ class Loop:
     def __post_init__(self) -> None:
         self._bell = Condition()
         self._failure: BaseException | None = None
-        self._rendering = 0
+        self._sweep_at = 0.0  # on the monotonic clock
         self.mill = replace(self.mill, ring=self._ring)
         self.bench = replace(self.bench, ring=self._ring)
 
     def run(self) -> states.Corpus:
         """Work until the corpus has ended or `stop` is set: its state then. Raises what broke a thread."""
-        sweep.sweep(self.mill.database)
+        self._sweep()
         threads = [
             Thread(target=self._guard, args=(self._render_next,), name=f"render-{n}") for n in range(RENDERERS)
         ]
@@ -89,11 +95,24 @@ class Loop:
         with database.read() as connection:
             batch_id = batches.next_ready(connection, self.mill.spec.pool)
         if batch_id is None:
-            return False
+            return self._sweep()
         report = render.run(self.mill, batch_id, self.stop)
         if report is not None:
             self.rendered(report)
+        if (
+            self.mill.fault.reason is not None
+        ):  # a process has no other device: the same command goes on in a new one
+            raise DeviceGoneError(reason=self.mill.fault.reason)
         return True
+
+    def _sweep(self) -> bool:
+        """Look for lost work, unless that was just done: whether any is back."""
+        with self._bell:
+            if time.monotonic() < self._sweep_at:
+                return False
+            self._sweep_at = time.monotonic() + SWEEP_EVERY
+        swept = sweep.sweep(self.mill.database)
+        return bool(swept.segments or swept.assemblies)
 
     def _assemble_next(self) -> bool:
         return assemble.run(self.bench, limit=ASSEMBLE_AT_ONCE, stop=self.stop) > 0

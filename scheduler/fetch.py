@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage import errors, jobs, results, states
+from storage import errors, results, states
 from storage.database import Database
 from storage.objects.store import Store
 
@@ -50,20 +50,19 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with database.read() as connection:
-            rows = [
-                row
-                for row in jobs.each(connection, corpus.id, states.AUDIBLE_JOBS)
-                if only is None or only(row.custom_id)
-            ]
+            ended = results.ended(connection, corpus)
+            blamed = list(results.failures(connection, corpus, ended))
+        rows = [
+            row for row in ended if row.state in states.AUDIBLE_JOBS and (only is None or only(row.custom_id))
+        ]
         with ThreadPoolExecutor(THREADS, thread_name_prefix="fetch") as pool:
             passed_over = AWAY if remake is None else (*AWAY, errors.ObjectMissingError)
             done = list(pool.map(lambda row: _job(store, row, folder, passed_over), rows))
         for at, row in enumerate(rows):
             if remake is not None and done[at][1] and remake(row, folder):
                 done[at] = (sum(done[at]), 0)
-        with database.read() as connection:
-            good = _lines(folder / "results.jsonl", results.successes(connection, corpus))
-            bad = _lines(folder / "errors.jsonl", results.failures(connection, corpus))
+        good = _lines(folder / "results.jsonl", results.successes(corpus, ended))
+        bad = _lines(folder / "errors.jsonl", blamed)
     except OSError as error:
         raise OutputError(path=error.filename or folder, reason=error.strerror or error) from error
     written, frozen = sum(files for files, _ in done), sum(cold for _, cold in done)
@@ -78,23 +77,27 @@ def _job(
     """Files written for one job, and files that could not be had."""
     written = frozen = 0
     digests = results.digests(job)
-    for name, key in results.objects(job).items():
+    for name, key in results.objects(job).items():  # audio first
         path = folder / name
-        if not _same(path, store, key, digests.get(key)):
-            path.parent.mkdir(exist_ok=True)
-            try:
-                store.download(key, path)
-                written += 1
-            except passed_over:
-                frozen += 1
+        if _same(path, store, key, digests.get(key), beside_the_same=not written and not frozen):
+            continue
+        path.parent.mkdir(exist_ok=True)
+        try:
+            store.download(key, path)
+            written += 1
+        except passed_over:
+            frozen += 1
     return written, frozen
 
 
-def _same(path: Path, store: Store, key: str, digest: str | None) -> bool:
+def _same(path: Path, store: Store, key: str, digest: str | None, *, beside_the_same: bool) -> bool:
     if not path.is_file():
         return False
     if digest is None:  # captions: small, so compare them
-        return path.read_bytes() == store.get(key)
+        try:
+            return path.read_bytes() == store.get(key)
+        except (errors.ObjectArchivedError, errors.ObjectMissingError):
+            return beside_the_same  # they were made of the same takes
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == digest
 

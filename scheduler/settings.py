@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pydantic
 
-from storage.settings import RoomSettings
+from workers.settings import BatchSettings
 
 
-class SchedulerSettings(RoomSettings):
+class SchedulerSettings(BatchSettings):
     """How texts are cut and batches are planned."""
 
     engine: str | None = pydantic.Field(
@@ -17,9 +17,6 @@ class SchedulerSettings(RoomSettings):
     format: str = pydantic.Field(default="mp3", description="The audio format where none is named.")
     lexicon: Path | None = pydantic.Field(
         default=None, description="A pronunciation lexicon used for every corpus."
-    )
-    batch_seconds: float = pydantic.Field(
-        default=60.0, ge=1, le=600, description="How long a worker should need for one batch."
     )
     batch_segments: int = pydantic.Field(
         default=2048, ge=1, le=20000, description="Segments in a batch, at most."
@@ -64,5 +61,7 @@ class SchedulerSettings(RoomSettings):
         description="Seconds between two looks at a job that is on its way out of an archive.",
     )
     price_per_hour: float | None = pydantic.Field(
-        default=None, ge=0, description="What an hour of one worker costs, in your currency: for estimates."
+        default=None,
+        ge=0,
+        description="What an hour of one worker costs, in your currency: for `estimate`, `watch`, `report`.",
     )

@@ -1,9 +1,50 @@
-"""An embedded home works on one corpus at a time: the one that was asked for last."""
+"""An embedded home works on one corpus at a time: the one that was asked for last, by one process at a time."""
+
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import sqlalchemy as sa
 
-from storage import corpora, jobs, states
+from storage import corpora, errors, jobs, states
 from storage.database import Database
+
+MARK = "at-work"  # a file in the home: who works there, as long as somebody holds its lock
+
+
+class HomeBusyError(errors.InputError):
+    """Another render is at work in {home} ({who}). Wait for it or stop it, or name another folder with -o or --home."""
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Keep other processes from rendering in a home until the block ends. Raises HomeBusyError where one is at it.
+
+    The kernel takes the lock from a process that ends, however it does: a dead one never counts. It is a record lock,
+    which children that outlive us do not inherit. Where the file system has no locks there is no such protection.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        mark = (home / MARK).open("a+b", buffering=0)
+    except OSError:
+        yield  # the database, which lies there too, has better words for what is wrong
+        return
+    with mark:
+        try:
+            fcntl.lockf(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                mark.seek(0)
+                who = mark.read(200).decode(errors="replace") or "it has just begun"
+                raise HomeBusyError(home=home, who=who) from error
+        with suppress(OSError):
+            mark.truncate(0)
+            mark.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
 
 
 def make_way(database: Database, name: str, fingerprint: str) -> str | None:

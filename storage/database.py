@@ -1,6 +1,7 @@
 """The connection to the database: SQLite (WAL) or Postgres behind the same few calls."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,12 @@ BUSY_TIMEOUT = 60.0  # seconds that a writer waits for SQLite's one write lock
 CONNECT_TIMEOUT = 5  # seconds
 SERIALIZATION_CODES = {"40001", "40P01"}  # Postgres: serialization failure, deadlock: run it again
 RETRIES = 5
+_KEEPALIVE = {  # a server that is gone without a word is noticed within so many seconds, well within a lease
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,  # milliseconds
+}
 
 Result = TypeVar("Result")
 
@@ -50,7 +57,7 @@ class Database:
     @property
     def url(self) -> str:
         """Where it is, the password masked."""
-        return self._url.render_as_string(hide_password=True)
+        return self._url.difference_update_query(["password"]).render_as_string(hide_password=True)
 
     @property
     def full_url(self) -> str:
@@ -83,6 +90,23 @@ class Database:
                     raise
         raise AssertionError("unreachable")
 
+    def check(self) -> None:
+        """Read a SQLite file through, which finds damage that no query has come upon. Raises DatabaseDamagedError."""
+        if self.is_sqlite:
+            with self.read() as connection:
+                found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+            if found != "ok":
+                raise DatabaseDamagedError(url=self.url, reason=" ".join(found.split()))
+
+    def ahead(self) -> float:
+        """Seconds that the database's clock is ahead of this machine's, as far as the way to it and back lets see."""
+        with self.read() as connection:
+            connection.execute(sa.select(now()))  # the first one takes longer
+            before = time.time()
+            told = float(connection.execute(sa.select(now())).scalar_one())
+            after = time.time()
+        return max(told - after, 0.0) or min(told - before, 0.0)
+
     def close(self) -> None:
         """Give back every connection."""
         self.engine.dispose()
@@ -96,6 +120,8 @@ class Database:
                 raise
             if _is_full(error.orig):
                 raise DatabaseFullError(url=self.url, reason=_reason(error)) from error
+            if _is_damaged(error.orig):
+                raise DatabaseDamagedError(url=self.url, reason=_reason(error)) from error
             if _is_missing_table(error.orig):
                 raise NotMigratedError(url=self.url) from error
             if error.connection_invalidated or isinstance(
@@ -115,6 +141,10 @@ class DatabaseFullError(errors.VoicemillError):
     """The database {url} cannot grow: {reason}. Free some space and run the same command again."""
 
 
+class DatabaseDamagedError(errors.VoicemillError):
+    """The database {url} is damaged, or is none: {reason}. Put a copy of it back, or move it away and begin anew."""
+
+
 class NotMigratedError(errors.InputError):
     """The database {url} has no tables of this version yet. Run `voicemill db upgrade`."""
 
@@ -122,8 +152,10 @@ class NotMigratedError(errors.InputError):
 def _parse(url: str) -> sa.URL:
     try:
         parsed = make_url(url)
-    except sa.exc.ArgumentError as error:
-        raise BadDatabaseUrlError(reason="it is no URL") from error
+    except (sa.exc.ArgumentError, ValueError):  # whose words may be half of a password
+        raise BadDatabaseUrlError(reason="it is no URL") from None
+    if "@" in (parsed.host or ""):
+        raise BadDatabaseUrlError(reason="its host has an @ in it; in a password @ is written %40")
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
@@ -172,7 +204,7 @@ def _postgres(url: sa.URL, pool_size: int) -> sa.Engine:
         max_overflow=2 * pool_size,
         pool_pre_ping=True,
         pool_timeout=30,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT, "application_name": "voicemill"},
+        connect_args={"connect_timeout": CONNECT_TIMEOUT, "application_name": "voicemill", **_KEEPALIVE},
     )
 
 
@@ -184,6 +216,11 @@ def _is_full(original: BaseException | None) -> bool:
     if isinstance(original, sqlite3.Error):
         return getattr(original, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
     return getattr(original, "sqlstate", None) in ("53100", "53200")
+
+
+def _is_damaged(original: BaseException | None) -> bool:
+    """Whether SQLite found something else than a whole database; its extended codes tell where."""
+    return getattr(original, "sqlite_errorname", "").startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))
 
 
 def _is_missing_table(original: BaseException | None) -> bool:

@@ -1,16 +1,27 @@
 """What a corpus came to, in the form of `results.jsonl` and `errors.jsonl`: one line a job."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from storage import corpora, jobs, keys, segments, states
 
+ENDED_BADLY = (states.Job.FAILED, states.Job.CANCELLED, states.Job.NEEDS_REVIEW)
 
-def successes(connection: sa.Connection, corpus: sa.Row[Any]) -> Iterator[dict[str, Any]]:
-    """A record for each job that has its audio, in the corpus' order."""
-    for row in jobs.each(connection, corpus.id, states.AUDIBLE_JOBS):
+Rows = Sequence[sa.Row[Any]]
+
+
+def ended(connection: sa.Connection, corpus: sa.Row[Any]) -> Rows:
+    """The jobs that have ended, in the corpus' order, each read once: what is told of the same rows agrees."""
+    return list(jobs.each(connection, corpus.id, (*states.AUDIBLE_JOBS, *ENDED_BADLY)))
+
+
+def successes(corpus: sa.Row[Any], rows: Rows) -> Iterator[dict[str, Any]]:
+    """A record for each of these jobs that has its audio."""
+    for row in rows:
+        if row.state not in states.AUDIBLE_JOBS:
+            continue
         options = row.options
         yield {
             "id": row.custom_id,
@@ -36,14 +47,15 @@ def successes(connection: sa.Connection, corpus: sa.Row[Any]) -> Iterator[dict[s
         }
 
 
-def failures(connection: sa.Connection, corpus: sa.Row[Any]) -> Iterator[dict[str, Any]]:
-    """A record for each job that failed, was cancelled or needs a listen, with the segments that are to blame."""
+def failures(connection: sa.Connection, corpus: sa.Row[Any], rows: Rows) -> Iterator[dict[str, Any]]:
+    """A record for each of these jobs that failed, was cancelled or needs a listen, with the segments that are to blame."""
     blamed: dict[str, list[dict[str, Any]]] = {}
     for row in segments.failed(connection, corpus.id):
         told = {"segment": row.position, "text": row.text, "reason": row.reason, "detail": row.detail}
         blamed.setdefault(row.custom_id, []).append(told)
-    ended_badly = (states.Job.FAILED, states.Job.CANCELLED, states.Job.NEEDS_REVIEW)
-    for row in jobs.each(connection, corpus.id, ended_badly):
+    for row in rows:
+        if row.state not in ENDED_BADLY:
+            continue
         yield {
             "id": row.custom_id,
             "corpus": corpus.name,

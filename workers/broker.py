@@ -4,6 +4,8 @@ A message is a doorbell. It may be lost, doubled or late: the database decides w
 sweep rings again. Sources for the settings: Celery's and kombu's documentation, and runs against real brokers.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kombu import Connection, Exchange, Queue
@@ -52,7 +54,7 @@ def shown_url() -> str:
 
 def is_redis() -> bool:
     """Whether the broker is Redis; else it is RabbitMQ."""
-    return url().startswith(("redis", "rediss", "sentinel"))
+    return url().lower().startswith("redis")
 
 
 def render_queue(pool: str) -> str:
@@ -78,16 +80,31 @@ def dead_letters() -> Queue:
 
 def declare() -> None:
     """Make every queue on the broker, so that messages may come before any worker. Raises BrokerUnreachableError."""
+    with _connected() as connection:
+        channel = connection.default_channel
+        for queue in (*queues(), *(() if is_redis() else (dead_letters(),))):
+            queue(channel).declare()
+
+
+def version() -> str:
+    """What answers at the broker's URL: `RabbitMQ 4.1.2`. Raises BrokerUnreachableError."""
+    with _connected() as connection:
+        if is_redis():
+            return f"Redis {connection.default_channel.client.info('server')['redis_version']}"
+        told = connection.connection.server_properties
+        return f"{told.get('product', 'AMQP')} {told.get('version', '')}".strip()
+
+
+@contextmanager
+def _connected() -> Iterator[Any]:
     try:
         with Connection(
             url(), connect_timeout=CONNECT_TIMEOUT, transport_options=transport_options()
         ) as connection:
             connection.ensure_connection(max_retries=1)
-            channel = connection.default_channel
-            for queue in (*queues(), *(() if is_redis() else (dead_letters(),))):
-                queue(channel).declare()
+            yield connection
     except connection_errors() as error:
-        raise BrokerUnreachableError(url=shown_url(), reason=error) from error
+        raise BrokerUnreachableError(url=shown_url(), reason=str(error).rstrip(".")) from error
 
 
 def connection_errors() -> tuple[type[BaseException], ...]:

@@ -3,6 +3,7 @@
 A reader is one module of this package that registers itself for its suffixes (`registry.reader`).
 """
 
+import dataclasses
 import importlib
 import pkgutil
 import sys
@@ -50,13 +51,16 @@ def _read(
 ) -> Iterator[Document | Problem]:
     for item in files.find(name for name in sources if name != STDIN):
         if isinstance(item, Problem):
-            yield item
+            yield dataclasses.replace(item, where=source.printable(item.where))
             continue
-        name = str(item.path)
+        name = source.printable(item.path)
         origin = source.file(item.path, item.custom_id, name=name, split=split, encoding=encoding)
         try:
             yield from item.reader.read(origin)
         except OSError as error:
             yield Problem(name, f"cannot be read: {error.strerror}")
     if STDIN in sources:
-        yield from stdin.read(stdin_stream or sys.stdin.buffer, stdin_format, encoding)
+        try:
+            yield from stdin.read(stdin_stream or sys.stdin.buffer, stdin_format, encoding)
+        except OSError as error:
+            yield Problem(stdin.NAME, f"cannot be read: {error.strerror}")

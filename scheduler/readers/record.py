@@ -42,7 +42,7 @@ def document(record: Mapping[str, Any], origin: source.Source, where: str) -> Do
     record = {key: value for key, value in record.items() if value is not None}
     if reason := _fault(record):
         return Problem(where, reason)
-    custom_id = record.get("custom_id") or record["id"]
+    custom_id = record["custom_id"] if "custom_id" in record else record["id"]
     options = {key: record[key] for key in _OPTIONS if key in record}
     title, author, language = record.get("title"), record.get("author"), record.get("language")
     if "text" in record:

@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ Split = Literal["auto", "book", "chapter"]
 MAX_LINE_BYTES = 64 << 20
 _TOO_LONG = f"is longer than {MAX_LINE_BYTES >> 20} MB"
 _CHUNK_BYTES = 1 << 18
+_NO_TEXT = re.compile(r"[\ud800-\udfff]")
 _WIDE_MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"))
 _MARKS = (*_WIDE_MARKS, (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -51,11 +53,16 @@ def file(path: Path, custom_id: str, *, name: str, split: Split, encoding: str) 
     return Source(name, custom_id, path, lambda: path.open("rb"), split, encoding)
 
 
+def printable(name: str | Path) -> str:
+    """A file's name as it may be shown and stored: Python has lone surrogates for bytes that are no text."""
+    return _NO_TEXT.sub("\ufffd", str(name))
+
+
 def check_encoding(encoding: str) -> None:
     """Raises UnknownEncodingError for a name that Python has no text encoding for."""
     try:
         "".encode(encoding)
-    except LookupError as error:
+    except (LookupError, ValueError) as error:  # the latter for names that are no names, and for `undefined`
         raise UnknownEncodingError(encoding=encoding) from error
 
 
@@ -144,7 +151,9 @@ def _undecodable(error: UnicodeDecodeError, position: int, line: int | None) -> 
     place = f"byte {position + error.start}" + (f" (line {line})" if line is not None else "")
     wrong = f"0x{error.object[error.start]:02X}"
     name = error.encoding.upper()
-    return ReadError(reason=f"is no {name} text: {place} is {wrong}; convert it, or state its encoding")
+    return ReadError(
+        reason=f"is no {name} text: {place} is {wrong}; convert it, or state its encoding (--encoding)"
+    )
 
 
 def rejoined(beginning: bytes, stream: BinaryIO) -> BinaryIO:

@@ -1,12 +1,12 @@
 """Standard input: lines of JSON as they come, or a text that is put aside first so that it can be checked whole."""
 
 import os
-import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
 from typing import BinaryIO, Literal
 
+from scheduler import spool
 from scheduler.document import Document, Problem
 from scheduler.readers import registry, source
 
@@ -16,6 +16,7 @@ NAME = "standard input"
 CUSTOM_ID = "stdin"
 _BLANK = b" \t\r\n\xef\xbb\xbf"  # a byte order mark counts as blank
 _SNIFFED_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 20
 
 
 def read(stream: BinaryIO, kind: Format, encoding: str) -> Iterator[Document | Problem]:
@@ -53,10 +54,13 @@ class _Spool:
     """A stream put aside on disk, so that it can be read more than once."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._file = tempfile.TemporaryFile(prefix="voicemill-")  # noqa: SIM115 - it closes with the last document
-        weakref.finalize(self, self._file.close)
-        shutil.copyfileobj(stream, self._file)
-        self._file.flush()
+        with spool.writing():  # unbuffered: what a full disk refused would be tried again at the end
+            self._file = tempfile.TemporaryFile(prefix="voicemill-", buffering=0)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)  # with the last document
+        while left := memoryview(stream.read(_CHUNK_BYTES)):
+            with spool.writing():
+                while left:
+                    left = left[self._file.write(left) :]
 
     def open(self) -> BinaryIO:
         self._file.seek(0)

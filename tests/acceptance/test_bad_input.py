@@ -53,6 +53,8 @@ CASES = {
     "a bad engine option": ("c.jsonl", jsonl(GOOD), ("-O", "rate=9000"), "rate"),
     "a bad seed": ("c.jsonl", jsonl({**GOOD, "seed": -1}), (), "seed"),
     "a bad priority": ("c.jsonl", jsonl({**GOOD, "priority": "asap"}), (), "high, normal"),
+    "an empty custom_id": ("c.jsonl", jsonl({"custom_id": "", "text": "x"}), (), "line 1: the id is empty"),
+    "an unknown encoding": ("c.txt", b"Text.", ("--encoding", "utf-9"), "no encoding named 'utf-9'"),
     "an id that climbs": ("c.jsonl", jsonl({"id": "../../x", "text": "Out."}), (), "line 1"),
     "an id with a slash": ("c.jsonl", jsonl({"id": "a/b", "text": "Out."}), (), "line 1"),
     "an id of 1,000 characters": ("c.jsonl", jsonl({"id": "x" * 1000, "text": "Long."}), (), "line 1"),
@@ -225,6 +227,131 @@ def test_a_store_that_is_full_loses_nothing(tmp_path):
     assert again.json["jobs"]["completed"] == 31
 
 
+def limited(size: int, *arguments: object, cwd: Path, given: bytes = b"", **more: str):
+    """Run a command that can make no file larger than so many bytes, which stands for a full disk."""
+    import resource
+    import subprocess
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    return subprocess.run(
+        [*commands.LINE, *map(str, arguments)],
+        cwd=cwd,
+        env=commands.environment(**more),
+        input=given,
+        capture_output=True,
+        preexec_fn=limit,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("source", ["c.jsonl", "-"])
+@pytest.mark.parametrize(
+    "length", [20, 1000]
+)  # short lines fill the list of ids first, long ones that of texts
+def test_a_full_temporary_folder_is_named(tmp_path, source, length):
+    text = "It goes on and on and on. " * (length // 20)
+    lines = jsonl(*({"id": f"line-{n:06}-{'x' * 150}", "text": text} for n in range(4000)))
+    (tmp_path / "c.jsonl").write_bytes(lines)
+    (tmp_path / "temporary").mkdir()
+    line = ("estimate", source, "--engine", "espeak")
+    full = limited(300_000, *line, cwd=tmp_path, given=lines, TMPDIR=str(tmp_path / "temporary"))
+    told = full.stderr.decode()
+    assert full.returncode == 2, told
+    assert told.startswith(f"Error: The temporary folder {tmp_path / 'temporary'} cannot take the input: "), (
+        told
+    )
+    assert told.count("\n") == 1
+    assert "TMPDIR" in told
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_text_on_standard_input_that_no_disk_takes(tmp_path):
+    line = ("estimate", "-", "--engine", "espeak")
+    full = limited(300_000, *line, cwd=tmp_path, given=b"It goes on. " * 100_000, TMPDIR=str(tmp_path))
+    assert full.returncode == 2, full.stderr
+    assert full.stderr.startswith(b"Error: The temporary folder "), full.stderr
+    assert full.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("found", ["another file", "damage"])
+def test_a_database_that_is_none(tmp_path, found):
+    (tmp_path / "c.jsonl").write_bytes(jsonl(GOOD))
+    line = ("--home", "home", "render", "c.jsonl", "--engine", "espeak", "--format", "wav", "-o", "out")
+    if found == "damage":
+        assert commands.run(*line, cwd=tmp_path).code == 0
+    (tmp_path / "home").mkdir(exist_ok=True)
+    path = tmp_path / "home" / "voicemill.db"
+    beginning = path.read_bytes()[:4096] if found == "damage" else b""
+    path.write_bytes(beginning + b"This is no database. " * 10_000)
+    for arguments in (line, ("--home", "home", "status")):
+        answer = commands.run(*arguments, cwd=tmp_path)
+        assert answer.code == 2, answer.err
+        assert "is damaged, or is none: " in answer.err
+        assert "move it away" in answer.err
+        assert answer.err.startswith("Error: The database")
+        assert answer.err.count("\n") == 1
+
+
+def test_a_broker_that_is_none_is_told_before_anything_is_accepted(tmp_path, sqlite_url):
+    (tmp_path / "c.jsonl").write_bytes(jsonl(GOOD))
+    url = "http://me:hunter2@nohost/"
+    where = {"VOICEMILL_DATABASE_URL": sqlite_url, "VOICEMILL_BROKER_URL": url}
+    for line in (("submit", "c.jsonl", "--engine", "espeak"), ("worker",), ("scheduler",), ("flower",)):
+        answer = commands.run(*line, cwd=tmp_path, **where)
+        assert answer.code == 2, answer.err
+        assert answer.err.startswith("Error: The setting broker_url is wrong (VOICEMILL_BROKER_URL): ")
+        assert "no broker is reached by http://, but by amqp, amqps, redis, rediss" in answer.err
+        assert answer.err.count("\n") == 1
+        assert "hunter2" not in answer.err
+    assert commands.run("list", "--json", cwd=tmp_path, VOICEMILL_DATABASE_URL=sqlite_url).json == []
+    trace = commands.run("--traceback", "config", cwd=tmp_path, VOICEMILL_BROKER_URL=url)
+    assert "Traceback" in trace.err
+    assert "hunter2" not in trace.err
+
+
+def test_flower_says_what_it_lacks(tmp_path):
+    answer = commands.run("flower", cwd=tmp_path)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert answer.err.startswith("Error: No broker is set.")
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['flower'] = None\n")
+    path = os.pathsep.join([str(hidden), str(commands.ROOT)])
+    answer = commands.run("flower", cwd=tmp_path, VOICEMILL_BROKER_URL="redis://127.0.0.1:1/0", PYTHONPATH=path)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert answer.err.startswith("Error: Flower is not installed here: pip install 'voicemill[flower]'")
+
+
+def test_an_encoding_and_the_kind_of_standard_input_can_be_stated(tmp_path):
+    (tmp_path / "c.txt").write_bytes("Größe und Länge.".encode("cp1252"))
+    line = ("estimate", "--engine", "espeak", "--json")
+    refused = commands.run(*line, "c.txt", cwd=tmp_path)
+    assert (refused.code, "state its encoding (--encoding)" in refused.err) == (2, True)
+    read = commands.run(*line, "c.txt", "--encoding", "cp1252", cwd=tmp_path)
+    assert (read.code, read.json["characters"]) == (0, len("Größe und Länge.")), read.err
+    braces = "{Enter} is a key of the board."
+    refused = commands.run(*line, "-", cwd=tmp_path, given=braces)
+    assert (refused.code, "standard input line 1: is no JSON" in refused.err) == (2, True)
+    read = commands.run(*line, "-", "--stdin-format", "text", cwd=tmp_path, given=braces)
+    assert (read.code, read.json["jobs"]) == (0, 1), read.err
+
+
+def test_a_file_whose_name_is_no_text_is_rendered(tmp_path):
+    name, out = os.fsdecode(b"caf\xe9.txt"), os.fsdecode(b"sali\xe8re")
+    (tmp_path / name).write_text("A text in a file from long ago.")
+    line = ("render", name, "--engine", "espeak", "--format", "wav", "-o", out)
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}  # as in most locales; in C's, Python is lenient
+    answer = commands.run(*line, "--json", cwd=tmp_path, **strict)
+    assert answer.code == 0, answer.err
+    assert (answer.json["source"], answer.json["out"]) == ("caf\ufffd.txt", out)
+    assert [path.name for path in (tmp_path / out).glob("*.wav")] == ["caf-.wav"]
+    again = commands.run(*line, cwd=tmp_path, **strict)
+    assert (again.code, "Listen: sali" in again.out) == (0, True), again.err
+
+
 def test_usage_errors_say_what_was_meant(tmp_path):
     typo = commands.run("rendr", "x", cwd=tmp_path)
     assert (typo.code, "Did you mean 'render'?" in typo.err) == (2, True)
@@ -263,6 +390,14 @@ def test_secrets_are_masked(tmp_path):
     )
     assert answer.code == 0, answer.err
     assert "hunter2" not in answer.out + answer.err
+    for url in ("amqp://a:hunter2@q//;amqp://b:hunter2@r//", "amqp://a@q//;amqp://b:hun/hunter2@r//"):
+        several = commands.run("config", cwd=tmp_path, VOICEMILL_BROKER_URL=url)
+        assert "hunter2" not in several.out + several.err
+    query = "postgresql://db/x?user=me&password=hunter2&sslmode=require"
+    answer = commands.run("config", cwd=tmp_path, VOICEMILL_DATABASE_URL=query)
+    assert (answer.code, "hunter2" in answer.out) == (0, False)
+    nonsense = commands.run("config", cwd=tmp_path, VOICEMILL_DATABASE_URL="hunter2")
+    assert (nonsense.code, "hunter2" in nonsense.out + nonsense.err) == (0, False)
     failed = commands.run(
         "status", cwd=tmp_path, VOICEMILL_DATABASE_URL="postgresql://me:hunter2@127.0.0.1:1/x"
     )

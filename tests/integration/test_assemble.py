@@ -75,8 +75,9 @@ def test_the_corpus_ends_with_its_last_job(mill, bench):
     assemble.run(bench, limit=10)
     with mill.database.read() as connection:
         corpus = corpora.find(connection, accepted.name)
-        good = list(results.successes(connection, corpus))
-        bad = list(results.failures(connection, corpus))
+        ended = results.ended(connection, corpus)
+        good = list(results.successes(corpus, ended))
+        bad = list(results.failures(connection, corpus, ended))
     assert corpus.state == "completed_with_errors"
     assert [line["id"] for line in good] == ["job-0000", "job-0002"]
     assert [(line["id"], line["reason"], line["segments"][0]["text"]) for line in bad] == [

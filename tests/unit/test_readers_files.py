@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import threading
@@ -93,6 +94,33 @@ def test_a_name_that_no_file_can_have_is_a_problem(name: str) -> None:
     (found,) = readers.read([name])
 
     assert isinstance(found, Problem)
+
+
+def test_a_name_that_is_no_text_is_made_one_for_people(tmp_path: Path) -> None:
+    for number, name in enumerate((b"caf\xe9.txt", b"caf\xe8.txt")):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text(f"Text {number}.")
+
+    found = [*readers.read([str(tmp_path)]), *readers.read([f"{tmp_path}/\udce9.pdf"])]
+
+    assert [item.where for item in found] == [*[f"{tmp_path}/caf\ufffd.txt"] * 2, f"{tmp_path}/\ufffd.pdf"]
+    documents = [item for item in found if isinstance(item, Document)]
+    assert len({document.custom_id for document in documents}) == 2
+    assert [block.text for document in documents for block in document.blocks] == ["Text 1.", "Text 0."]
+
+
+class Broken(io.RawIOBase):
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("kind", ["auto", "text", "jsonl"])
+def test_standard_input_that_breaks_is_a_problem(kind: str) -> None:
+    found = names("-", stdin_stream=io.BufferedReader(Broken()), stdin_format=kind)
+
+    assert found == ["standard input cannot be read: Input/output error"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

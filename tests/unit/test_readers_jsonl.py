@@ -65,6 +65,12 @@ def test_wide_text_is_told_by_its_mark(tmp_path: Path, encoding: str) -> None:
     assert [item.custom_id for item in found if isinstance(item, Document)] == ["ä", "b"]
 
 
+def test_an_empty_id_is_left_to_whoever_checks_ids(tmp_path: Path) -> None:
+    found = read(tmp_path, '{"custom_id": "", "text": "x"}', '{"id": "", "text": "x"}')
+
+    assert [item.custom_id for item in found if isinstance(item, Document)] == ["", ""]
+
+
 BAD = [
     ('{"id": "a"', "is no JSON: Expecting ',' delimiter at column"),
     ("nonsense", "is no JSON"),

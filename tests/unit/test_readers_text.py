@@ -45,9 +45,10 @@ def test_another_encoding_can_be_stated(tmp_path: Path) -> None:
     assert texts(one(tmp_path / "a.txt", encoding="cp1252")) == ["Größe"]
 
 
-def test_an_unknown_encoding_is_refused_at_once() -> None:
-    with pytest.raises(source.UnknownEncodingError, match="utf-9"):
-        readers.read([], encoding="utf-9")
+@pytest.mark.parametrize("name", ["utf-9", "base64", "undefined", "\udce9"])
+def test_an_unknown_encoding_is_refused_at_once(name: str) -> None:
+    with pytest.raises(source.UnknownEncodingError):
+        readers.read([], encoding=name)
 
 
 @pytest.mark.parametrize(
