@@ -1,6 +1,5 @@
 """`voicemill model`: the weights of the engine maya1, and what can be made and measured with them."""
 
-import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,6 @@ from workers.engines.engine import EngineUnavailableError
 from workers.engines.maya1 import missing_libraries
 from workers.engines.maya1.settings import Maya1Settings
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
 HEADINGS = ("BOS", "ENDED", "TOKENS/CHAR", "ILLEGAL", "MOST", "END OFF SLOT", "MOST", "LOG-LIKELIHOOD")
 
 
@@ -47,6 +45,8 @@ def command() -> None:
 def pull(model: str | None, revision: str | None) -> None:
     """Fetch the model and its codec, and check that they are whole.
 
+    This machine keeps to the revision that it fetched, until another is asked for: `--revision main` is the newest.
+
     \b
     Example:
       voicemill model pull
@@ -54,22 +54,17 @@ def pull(model: str | None, revision: str | None) -> None:
     chosen = _settings(model, revision)
     from workers.engines.maya1 import hub, loading
 
-    opened = loading.open_checkpoint(chosen)
-    codec = hub.directory(chosen.maya1_snac, chosen.maya1_snac_revision, hub.CODEC_FILES)
-    shape = opened.shape
+    opened, codec = loading.open_checkpoint(chosen), hub.codec(chosen)
     show.table(
-        ("PART", "WHERE", "WHAT"),
+        ("PART", "REVISION", "WHERE", "WHAT"),
         [
-            (
-                "model",
-                opened.path,
-                f"{shape.layers} layers of {shape.hidden}, {shape.vocabulary} ids, all tags",
-            ),
-            ("codec", codec, "SNAC"),
+            ("model", hub.commit(opened.path) or "", opened.path, opened.facts()),
+            ("codec", hub.commit(codec) or "", codec, "SNAC"),
         ],
     )
-    if COMMIT.fullmatch(opened.path.name) and chosen.maya1_revision is None:
-        show.note(f"To keep to this revision: VOICEMILL_MAYA1_REVISION={opened.path.name}")
+    if commit := hub.commit(opened.path):
+        hub.keep(chosen.maya1_model, opened.path, chosen.maya1_cache.expanduser())
+        show.note(f"This machine keeps to that revision; for others: VOICEMILL_MAYA1_REVISION={commit}")
 
 
 @command.command()
@@ -110,10 +105,14 @@ def build_vocoder(snac: str | None, cache: Path | None) -> None:
       voicemill model build-vocoder
     """
     chosen = settings.load(Maya1Settings, **_given(maya1_snac=snac, maya1_cache=cache))
-    from workers.engines.maya1 import hub, vocoder
+    import torch
 
-    path = hub.directory(chosen.maya1_snac, chosen.maya1_snac_revision, hub.CODEC_FILES)
-    engine = vocoder.build(path, chosen.maya1_cache.expanduser(), noise=chosen.maya1_vocoder_noise)
+    from workers.engines.maya1 import hub, loading, vocoder
+
+    device = loading.find_device(chosen.maya1_device if torch.cuda.is_available() else "cpu")
+    engine = vocoder.build(
+        hub.codec(chosen), chosen.maya1_cache.expanduser(), device, noise=chosen.maya1_vocoder_noise
+    )
     show.table(("VOCODER", "SIZE"), [(engine, show.size(engine.stat().st_size))], right=[1])
     show.note("To use it: VOICEMILL_MAYA1_VOCODER=tensorrt")
 

@@ -1,7 +1,7 @@
 """The options of a job: what a line says, else what its corpus says, else the default; checked once, stored whole."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -31,6 +31,7 @@ class CorpusOptions:
     )
     loudness: float | None = None  # LUFS; None: as it comes from the engine
     preset: str | None = None  # `acx`: one more file, made by a publisher's rules
+    deliverables: Sequence[Mapping[str, Any]] | None = None  # every file, in place of format and preset
     captions: tuple[str, ...] = ()
     seed: int = 0
     priority: str = "normal"
@@ -104,7 +105,10 @@ class Resolver:
 
 def _deliverables(given: Mapping[str, Any], corpus: CorpusOptions) -> list[Deliverable]:
     """The files to be made of a job. Raises an InputError."""
-    if (listed := given.get("deliverables")) is not None:
+    listed = given.get("deliverables")
+    if listed is None and not {"format", "preset"} & given.keys():  # a line that names either means only that
+        listed = corpus.deliverables
+    if listed is not None:
         return deliverables.several([_deliverable(each, given, corpus) for each in _checked_list(listed)])
     preset = given.get("preset", corpus.preset)
     silent = None if "preset" in given else corpus.format  # a line that names a preset means only that

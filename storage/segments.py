@@ -55,6 +55,7 @@ class Part:
     reason: str | None  # the check that its take failed, if any
     detail: str | None
     gone: bool = False  # the take's sound is not in the store any more
+    precision: Mapping[str, Any] | None = None  # of the numbers that its codes were made with, where the engine says
 
 
 def rank(priority: int, *, interrupted: bool) -> int:
@@ -286,12 +287,13 @@ def parts(connection: sa.Connection, job_id: int) -> list[Part]:
             Segment.reason,
             Segment.detail,
             Take.gone,
+            Take.recipe["precision"],
         )
         .join(Take, Take.take_key == Segment.take_key)
         .where(Segment.job_id == job_id)
         .order_by(Segment.position)
     )
-    return [Part(*row) for row in connection.execute(query)]  # type: ignore[arg-type, call-arg]
+    return [Part(*row) for row in connection.execute(query)]  # type: ignore[arg-type]
 
 
 def without_sound(connection: sa.Connection, job_id: int) -> list[str]:

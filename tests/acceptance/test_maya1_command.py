@@ -98,7 +98,10 @@ def takes(out):
         ("an unknown tag", (), {"text": "Hello <yawn> there."}, "yawn"),
         ("a closing tag", (), {"text": "Hello <laugh>there</laugh>."}, "/laugh"),
         ("an unknown option", ("-O", "temprature=1"), {}, "no option 'temprature'"),
-        ("no model there", ("--model", "nowhere/at/all"), {}, ""),
+        ("a setting as an option", ("-O", "kv_dtype=fp8"), {}, "VOICEMILL_MAYA1_KV_DTYPE=fp8"),
+        ("another setting", ("-O", "slots=64"), {}, "VOICEMILL_MAYA1_SLOTS=64"),
+        ("the seed as an option", ("-O", "seed=5"), {}, "--seed 5"),
+        ("no model there", ("--model", "nowhere/at/all"), {"VOICEMILL_MAYA1_DEVICE": "cpu"}, "no such folder"),
         ("no CUDA", (), {"VOICEMILL_MAYA1_DEVICE": "cuda"}, "no such GPU"),
     ],
 )

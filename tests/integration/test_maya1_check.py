@@ -26,6 +26,7 @@ torch.set_num_threads(1)
 transformers.logging.disable_progress_bar()
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LATER = COMMIT[::-1]
 ROOT = Path(__file__).parents[2]
 
 
@@ -79,7 +80,7 @@ def test_check_compares_both_forms(configured: Path, monkeypatch: pytest.MonkeyP
 def test_pull_of_a_folder_tells_what_is_there(configured: Path) -> None:
     result = CliRunner().invoke(commands.command, ["pull"])
     assert result.exit_code == 0
-    assert "2 layers of 48, 156960 ids" in result.stdout
+    assert "2 layers of 48, 6 heads over 2 of 16" in result.stdout
     refused = CliRunner().invoke(commands.command, ["pull", "--model", str(configured / "snac")])
     assert "in config.json, num_attention_heads should be" in str(refused.exception)
 
@@ -89,20 +90,23 @@ class Hub(BaseHTTPRequestHandler):
 
     root: Path
     asked: list[str]
+    newest: str
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
-        if path in ("/api/models/voice/mill/revision/main", f"/api/models/voice/mill/revision/{COMMIT}"):
+        revision = path.removeprefix("/api/models/voice/mill/revision/")
+        if revision in ("main", COMMIT, LATER):
             names = [file.name for file in self.root.iterdir()] + [
                 "consolidated.pth",
                 "tokenizer/tokenizer.json",
             ]
             siblings = [{"rfilename": name} for name in names]
-            self._send(json.dumps({"id": "voice/mill", "sha": COMMIT, "siblings": siblings}).encode())
-        elif path == f"/api/models/voice/mill/tree/{COMMIT}":
+            sha = self.newest if revision == "main" else revision
+            self._send(json.dumps({"id": "voice/mill", "sha": sha, "siblings": siblings}).encode())
+        elif path.startswith("/api/models/voice/mill/tree/"):
             entries = [
                 {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": file.name}
                 for file in self.root.iterdir()
@@ -112,10 +116,10 @@ class Hub(BaseHTTPRequestHandler):
                     [*entries, {"type": "file", "path": "consolidated.pth", "size": 9, "oid": "x"}]
                 ).encode()
             )
-        elif path.startswith(f"/voice/mill/resolve/{COMMIT}/"):
-            name = path.rsplit("/", 1)[1]
+        elif path.startswith("/voice/mill/resolve/"):
+            commit, name = path.split("/")[-2:]
             self.asked.append(name)
-            self._send((self.root / name).read_bytes(), {"ETag": f'"{name}"', "X-Repo-Commit": COMMIT})
+            self._send((self.root / name).read_bytes(), {"ETag": f'"{name}"', "X-Repo-Commit": commit})
         elif "/revision/" in path and "/voice/mill/" in path:
             self._send(b"{}", {"X-Error-Code": "RevisionNotFound"}, 404)
         else:
@@ -135,7 +139,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(folder: Path) -> Iterator[str]:
-    Hub.root, Hub.asked = folder / "model", []
+    Hub.root, Hub.asked, Hub.newest = folder / "model", [], COMMIT
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -145,22 +149,28 @@ def hub(folder: Path) -> Iterator[str]:
     server.server_close()
 
 
+def python(endpoint: str, home: Path, code: str, *arguments: str) -> str:
+    """What code prints in a process of its own, because huggingface_hub reads its settings when imported."""
+    environment = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PATH": "", "PYTHONPATH": str(ROOT)}
+    environment |= {"VOICEMILL_MAYA1_CACHE": str(home), "VOICEMILL_MAYA1_MODEL": "voice/mill"}
+    environment |= {"VOICEMILL_MAYA1_SNAC": str(Hub.root.parent / "snac")}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=environment, text=True, capture_output=True, check=True).stdout.strip()
+
+
 def fetched(endpoint: str, home: Path, name: str, revision: str | None = None) -> str:
-    """What `hub.directory` says in a process of its own, because huggingface_hub reads its settings when imported."""
     code = (
-        "import sys\nfrom workers.engines.maya1 import hub\n"
-        "try: print(hub.directory(sys.argv[1], sys.argv[2] or None, hub.MODEL_FILES))\n"
+        "import sys, pathlib\nfrom workers.engines.maya1 import hub\n"
+        "name, revision, home = sys.argv[1:]\n"
+        "try: print(hub.directory(name, revision or None, hub.MODEL_FILES, pathlib.Path(home)))\n"
         "except hub.CheckpointError as error: print(error)"
     )
-    environment = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PATH": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, name, revision or ""],
-        env=environment,
-        text=True,
-        capture_output=True,
-        check=True,
-    )
-    return done.stdout.strip()
+    return python(endpoint, home, code, name, revision or "", str(home))
+
+
+def pull(endpoint: str, home: Path, *arguments: str) -> str:
+    code = "import sys\nfrom cli import model\nmodel.command(['pull', *sys.argv[1:]], standalone_mode=False)"
+    return python(endpoint, home, code, *arguments)
 
 
 def test_a_model_is_fetched_by_name(hub: str, tmp_path: Path) -> None:
@@ -169,6 +179,20 @@ def test_a_model_is_fetched_by_name(hub: str, tmp_path: Path) -> None:
     assert sorted(set(Hub.asked)) == ["config.json", "model.safetensors", "tokenizer.json"]
     assert checkpoint.open_directory(found).shape.layers == 2
     assert fetched("http://127.0.0.1:9", tmp_path, "voice/mill", COMMIT) == str(found)  # there already
+
+
+def test_a_machine_keeps_to_the_revision_that_it_fetched(hub: str, tmp_path: Path) -> None:
+    """The model changes on the hub; here it does so when `pull` is told to, and where a revision is named."""
+    assert fetched(hub, tmp_path, "voice/mill").endswith(COMMIT)
+    Hub.newest = LATER
+    assert fetched(hub, tmp_path, "voice/mill").endswith(COMMIT)
+    assert fetched(hub, tmp_path, "voice/mill", LATER).endswith(LATER)
+    assert f" {COMMIT} " in pull(hub, tmp_path)
+    assert f" {LATER} " in pull(hub, tmp_path, "--revision", "main")
+    assert fetched(hub, tmp_path, "voice/mill").endswith(LATER)
+    assert json.loads((tmp_path / "revisions.json").read_text()) == {"voice/mill": LATER}
+    (tmp_path / "revisions.json").write_text("{")
+    assert "delete it" in fetched(hub, tmp_path, "voice/mill")
 
 
 def test_what_cannot_be_fetched_is_told(hub: str, tmp_path: Path) -> None:

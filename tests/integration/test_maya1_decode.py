@@ -1,7 +1,10 @@
 """What a sequence becomes depends on itself alone: not on its neighbours, interruptions, or shared prefixes."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests import tiny_maya1
 from workers.engines.engine import Request
@@ -68,6 +71,79 @@ def test_neighbours_and_shared_prefixes_change_nothing(opened: Checkpoint, model
     assert len({len(codes) for codes in alone}) > 5
 
 
+def prefills(monkeypatch: pytest.MonkeyPatch, model: Model) -> list[tuple[int, ...]]:
+    """The shapes of what is prefilled from now on."""
+    shapes: list[tuple[int, ...]] = []
+    real = model.prefill
+
+    def counted(tokens: torch.Tensor, *rest: Any) -> None:
+        shapes.append(tuple(tokens.shape))
+        real(tokens, *rest)
+
+    monkeypatch.setattr(model, "prefill", counted)
+    return shapes
+
+
+def test_many_known_voices_are_one_prefill(
+    opened: Checkpoint, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen sequences of as many voices that are known, a new one among them, and one whose codes are known too."""
+    prompts = Prompts(opened.tokenizer, double_bos=True)
+
+    def one(n: int, text: str) -> Sequence:
+        voice = f"Voice {'number ' * (n % 3)}{n}."
+        request = Request(f"{n} {text}", text, voice, n)
+        return Sequence(request, prompts.ids(voice, text), prompts.prefix(voice), BUDGET, 0.4, 0.9, 1.1)
+
+    expected = run(model, [one(n, "the quick fox" * (1 + n % 2)) for n in range(17)], slots=1)
+    shapes = prefills(monkeypatch, model)
+    decoder = decode.Decoder(model, cache.Cache(model.shape, 40, CONTEXT, torch.float32, CPU))
+    with torch.inference_mode():
+        decoder.admit([one(n, text) for n in range(16) for text in ("it", "runs")])
+        assert len(shapes) == 2  # the voices, then the rest of the prompts
+        assert shapes[0][0] == 16
+        decoder.release(list(decoder.active))
+        asked = [one(n, "the quick fox" * (1 + n % 2)) for n in range(17)]
+        asked[3].codes += expected[3][: 14 * 5]
+        decoder.admit(asked)
+        assert len(shapes) == 3
+        assert shapes[2][0] == 17
+        while decoder.active:
+            decoder.step()
+    assert [bytes(s.codes) for s in asked] == expected
+
+
+def test_no_prefill_is_larger_than_it_may_be(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes are two bytes each, and count once: what is longest in bytes is not what is longest in ids."""
+    monkeypatch.setattr(decode, "PREFILL_TOKENS", 264)
+    shapes = prefills(monkeypatch, model)
+    asked = [
+        Sequence(Request(str(n), "", "", n), tuple(range(1, 1 + length)), (), 99, 0.4, 0.9, 1.1)
+        for n, length in enumerate([60] * 5 + [100] * 5)
+    ]
+    for one in asked[:5]:
+        one.codes += bytes(14 * 4)  # 88 ids, 116 with bytes taken for ids
+    decoder = decode.Decoder(model, cache.Cache(model.shape, 10, CONTEXT, torch.float32, CPU))
+    with torch.inference_mode():
+        decoder.admit(asked)
+        assert sum(rows for rows, _ in shapes) == 10
+        assert all(rows * length <= 264 for rows, length in shapes)
+        decoder.step()
+    positions = decoder.rows.position.tolist()
+    assert positions == sorted(positions, reverse=True)
+
+
+def test_padding_stays_within_its_stretch_of_the_cache(opened: Checkpoint, model: Model) -> None:
+    """A short prompt after a shared prefix, prefilled beside one that fills its whole stretch."""
+    length = 60
+    made = cache.Cache(model.shape, 2, length, torch.float32, CPU)
+    made.data[:, 2] = 7.0  # what lies behind
+    tokens = torch.arange(1, 1 + 2 * (length - 2)).view(2, -1)
+    model.prefill(tokens, torch.tensor([0, 1]), [0, 50], made)
+    assert bool((made.data[:, 2] == 7.0).all())
+    assert bool((made.data[0, 1, :50] == 0).all())
+
+
 def test_interrupted_at_every_frame_and_resumed_is_uninterrupted(opened: Checkpoint, model: Model) -> None:
     whole = sequences(opened, 6)
     run(model, whole, slots=6)
@@ -90,6 +166,23 @@ def test_most_sequences_of_the_tiny_model_end_by_themselves(opened: Checkpoint, 
     assert min(s.frames for s in ended) >= 4
 
 
+class NoIndexingOfFloats8(TorchDispatchMode):
+    """As torch 2.6 is, on a GPU and on a CPU."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, given: Any = (), named: Any = None) -> Any:
+        name = function.overloadpacket.__name__
+        tensors = [each for each in given if isinstance(each, torch.Tensor)]
+        assert not (name.startswith("index") and any(each.dtype == torch.float8_e4m3fn for each in tensors)), (
+            name
+        )
+        return function(*given, **(named or {}))
+
+
+def test_an_8_bit_cache_needs_no_torch_that_can_index_it(opened: Checkpoint, model: Model) -> None:
+    with NoIndexingOfFloats8():
+        run(model, sequences(opened, 6), slots=4, kv_dtype=torch.float8_e4m3fn)
+
+
 @pytest.mark.parametrize(("kv_dtype", "bound"), [(torch.float8_e4m3fn, 0.03), (torch.int8, 0.008)])
 def test_a_cache_in_eight_bits_is_near_and_half_the_size(
     opened: Checkpoint, model: Model, kv_dtype: torch.dtype, bound: float
@@ -101,7 +194,7 @@ def test_a_cache_in_eight_bits_is_near_and_half_the_size(
     slots, stored = torch.tensor([0]), []
     for dtype in (torch.float32, kv_dtype):
         made = cache.Cache(model.shape, 1, CONTEXT, dtype, CPU)
-        model.prefill(tokens, slots, 0, made)
+        model.prefill(tokens, slots, [0], made)
         stored.append(torch.stack(plain.read(made.layer(0), slots, tokens.shape[1], torch.float32)))
     error = float((stored[1] - stored[0]).norm() / stored[0].norm())
     assert 0 < error < bound

@@ -1,5 +1,6 @@
 """Token for token the same as `LlamaForCausalLM.generate` of transformers, which nobody here wrote."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from workers.engines.maya1.sequence import End, Sequence
 torch.set_num_threads(1)  # two threads that share a busy core wait for each other most of the time
 transformers.logging.disable_progress_bar()
 
-PROMPTS = 25  # for each shape, with and without penalty
+PROMPTS = 26  # for each shape, with and without penalty, each time others
+PENALTIES = 1.0, 1.1
 FRAMES = 7
 LLAMA3 = tiny_maya1.LLAMA3
 SHAPES: dict[str, dict[str, Any]] = {
@@ -107,15 +109,27 @@ def decoded(folder: Path, prompts: list[tuple[int, ...]], penalty: float) -> lis
     return [[*decode.known(s)[len(s.prompt) :], *ended[s.end]] for s in sequences if s.end]
 
 
-@pytest.mark.parametrize("changes", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("penalty", [1.0, 1.1])
-def test_tokens_equal_those_of_transformers(tmp_path: Path, changes: dict[str, Any], penalty: float) -> None:
-    folder = tiny_maya1.make_model(tmp_path, **changes)
-    generator = torch.Generator().manual_seed(7)
+def prompts_of(shape: str, penalty: float) -> list[tuple[int, ...]]:
+    """Prompts of any text ids, no two of one length."""
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{shape}{penalty}".encode()))
     prompts = []
-    for length in torch.randint(3, 60, (PROMPTS,), generator=generator).tolist():
-        text = torch.randint(0, 256, (length,), generator=generator).tolist()
+    for length in (3 + torch.randperm(70, generator=generator)[:PROMPTS]).tolist():
+        text = torch.randint(0, constants.FIRST_SPECIAL, (length,), generator=generator).tolist()
         prompts.append((constants.BOS, constants.HUMAN_START, *text, constants.SPEECH_START))
+    return prompts
+
+
+def test_there_are_two_hundred_prompts() -> None:
+    every = {prompt for shape in SHAPES for penalty in PENALTIES for prompt in prompts_of(shape, penalty)}
+    assert len(every) == len(SHAPES) * len(PENALTIES) * PROMPTS >= 200
+    assert sum(max(prompt[2:-1]) > 256 for prompt in every) == len(every)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_tokens_equal_those_of_transformers(tmp_path: Path, shape: str, penalty: float) -> None:
+    folder = tiny_maya1.make_model(tmp_path, **SHAPES[shape])
+    prompts = prompts_of(shape, penalty)
     mine = decoded(folder, prompts, penalty)
     theirs = generate(folder, prompts, penalty)
     assert len(mine) == len(theirs) == PROMPTS

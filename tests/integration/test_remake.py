@@ -176,3 +176,12 @@ def test_damaged_codes_are_told_of(database, spoken, folder_url, tmp_path):
     maker = remake.Remaker(database, store, tmp_path / "scratch")
     with pytest.raises(remake.CannotRemakeError, match="gone or damaged"):
         maker.remake(rows(database)[0], tmp_path / "out")
+
+
+def test_the_timing_says_in_which_precision_a_take_was_made(database, spoken, folder_url):
+    store = spoken(objects.open_store(folder_url))
+    (one, _) = rows(database)
+    timing = json.loads(store.get(keys.captions(one.assembly_key, "json")))
+    assert [each["precision"] for each in timing["segments"]] == [
+        {"model": "fp32", "cache": "fp32", "products": "fp32"}
+    ] * 2

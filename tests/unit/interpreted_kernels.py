@@ -79,9 +79,8 @@ def test_products_in_8_bits_whatever_cublas_wants_of_their_shape(rows: int, colu
 
 
 def empty_cache(dtype: torch.dtype, kv_heads: int, width: int) -> LayerCache:
-    size = (6, 80, kv_heads, 2)
-    quantised = dtype in EIGHT_BIT
-    return LayerCache(torch.zeros(*size, width, dtype=dtype), torch.zeros(size) if quantised else None)
+    scale = torch.zeros(6, kv_heads, 80, 2) if dtype in EIGHT_BIT else None
+    return LayerCache(torch.zeros(6, 80, kv_heads, 2, width, dtype=dtype), scale)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -121,7 +120,7 @@ def test_attention_over_stretches_of_unequal_length(
         cache = LayerCache(stored.to(dtype), None)
     else:
         quantised = plain.quantise(stored, cached)
-        cache = LayerCache(quantised.values, quantised.scale.squeeze(-1).contiguous())
+        cache = LayerCache(quantised.values, quantised.scale.squeeze(-1).transpose(1, 2).contiguous())
     query = torch.randn(len(slot), heads, width).to(dtype)
     expected = plain.decode_attention(query, cache, slot, position, length)
     got = fast.decode_attention(query, cache, slot, position, length)

@@ -92,8 +92,8 @@ def launch_a_step(dtype: torch.dtype, cached: torch.dtype | None, quantise: bool
     fast.silu_mul(torch.empty(rows, 2 * INNER, dtype=dtype), quantise)
     if quantise:
         fast.quantised(torch.empty(rows, HIDDEN, dtype=dtype))
-    size = (2, 64, KV_HEADS, 2)
-    cache = LayerCache(torch.empty(*size, WIDTH, dtype=cached or dtype), torch.empty(size) if cached else None)
+    data = torch.empty(2, 64, KV_HEADS, 2, WIDTH, dtype=cached or dtype)
+    cache = LayerCache(data, torch.empty(2, KV_HEADS, 64, 2) if cached else None)
     qkv = torch.empty(rows, (HEADS + 2 * KV_HEADS) * WIDTH, dtype=dtype)
     query = fast.rope_and_store(qkv, torch.empty(64, WIDTH), cache, numbers, numbers)
     fast.decode_attention(query, cache, numbers, numbers, 64)

@@ -111,6 +111,14 @@ def test_tags_have_their_ids(original: Path) -> None:
     assert list(tags.values()) == list(range(tiny_maya1.FIRST_TAG, tiny_maya1.FIRST_TAG + 20))
 
 
+def test_what_was_found_is_one_line(folder: Path) -> None:
+    assert checkpoint.open_directory(folder).facts() == (
+        "2 layers of 48, 6 heads over 2 of 16, 64 within, 156960 ids; "
+        "rope_theta 500000.0, rope_type llama3, factor 32.0, low_freq_factor 1.0, high_freq_factor 4.0, "
+        "original_max_position_embeddings 64; head tied; 20 tags, ids 156940 .. 156959"
+    )
+
+
 def test_a_missing_shard(folder: Path) -> None:
     shard(folder)
     (folder / "model-00002-of-00002.safetensors").unlink()
@@ -181,7 +189,7 @@ def test_a_tokenizer_of_another_model(folder: Path) -> None:
     assert refused(folder).startswith("tokenizer.json cannot be read")
 
 
-def test_names_that_are_no_folder() -> None:
+def test_names_that_are_no_folder(tmp_path: Path) -> None:
     for name in ("/no/such/folder", "./folder", "~/nowhere", "nowhere"):
         with pytest.raises(hub.CheckpointError, match="there is no such folder"):
-            hub.directory(name, None, hub.MODEL_FILES)
+            hub.directory(name, None, hub.MODEL_FILES, tmp_path)

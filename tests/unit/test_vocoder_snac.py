@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from tests import tiny_maya1
-from workers.engines.maya1 import constants, vocoder
+from workers.engines.maya1 import constants, kernels, vocoder
+from workers.engines.maya1.kernels import plain
 from workers.engines.maya1.vocoder import blocks, codec, noise, snac, tensorrt
 
 torch.set_num_threads(1)  # two threads that share a busy core wait for each other most of the time
@@ -109,7 +111,7 @@ def test_a_long_take_sounds_the_same_in_blocks_and_whole(
     takes = random_codes([30, 4, 11])
     whole = ours.decode(takes, [1, 2, 3])
     cut = blocks.cut
-    monkeypatch.setattr(blocks, "cut", lambda lengths: cut(lengths, 5))
+    monkeypatch.setattr(blocks, "cut", lambda lengths, block: cut(lengths, 5))
     monkeypatch.setattr(ours, "budget", 40)
     for sound, expected in zip(ours.decode(takes, [1, 2, 3]), whole, strict=True):
         np.testing.assert_allclose(sound, expected, rtol=0, atol=1e-5)
@@ -168,32 +170,64 @@ def test_the_older_spelling_of_weight_norm_is_the_same_model(folder: Path, tmp_p
     assert np.array_equal(sound, expected)
 
 
-def test_batches_shrink_where_memory_does_not_do(folder: Path) -> None:
-    """A device that holds 600 frames; 1,024 are tried first."""
+@pytest.mark.parametrize(
+    ("held", "lengths", "budget", "error"),
+    [
+        (600, [2] * 400, 512, torch.OutOfMemoryError()),
+        (60, [90, 3, 40], 32, torch.AcceleratorError("CUDA error: out of memory")),  # less than a block
+        (200, [90], 1024, RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")),
+    ],
+)
+def test_batches_and_blocks_shrink_where_memory_does_not_do(
+    folder: Path, held: int, lengths: list[int], budget: int, error: Exception
+) -> None:
+    """A device that holds so many frames; 1,024 are tried first."""
 
     def small(decoder: snac.Decoder) -> codec.Sound:
         def sound(latent: torch.Tensor, lengths: torch.Tensor, drawn: torch.Tensor | None) -> torch.Tensor:
-            if latent.shape[0] * latent.shape[1] > 600 * snac.LATENTS:
-                raise torch.OutOfMemoryError
+            if latent.shape[0] * latent.shape[1] > held * snac.LATENTS:
+                raise error
             return decoder(latent, lengths, drawn)
 
         return sound
 
-    takes = random_codes([2] * 400)
+    takes = random_codes(lengths)
     ours = codec.SnacVocoder(folder, CPU, False, small)
     sounds = ours.decode(takes, [0] * len(takes))
-    assert ours.budget == 512
-    np.testing.assert_allclose(
-        sounds[399], load(folder, noise=False).decode(takes[399:], [0])[0], rtol=0, atol=1e-5
-    )
-
-    never = codec.SnacVocoder(folder, CPU, False, lambda decoder: out_of_memory)
-    with pytest.raises(torch.OutOfMemoryError):
-        never.decode(takes[:1], [0])
+    assert ours.budget == budget
+    expected = load(folder, noise=False).decode(takes[-1:], [0])[0]
+    np.testing.assert_allclose(sounds[-1], expected, rtol=0, atol=1e-5)
 
 
-def out_of_memory(*_: Any) -> torch.Tensor:
-    raise torch.OutOfMemoryError
+def test_a_vocoder_without_any_memory_says_so_and_begins_anew(folder: Path) -> None:
+    tried = []
+
+    def never(latent: torch.Tensor, *_: Any) -> torch.Tensor:
+        tried.append(latent.shape[1] // snac.LATENTS)
+        raise torch.OutOfMemoryError
+
+    ours = codec.SnacVocoder(folder, CPU, False, lambda decoder: never)
+    for _ in range(2):
+        with pytest.raises(torch.OutOfMemoryError):
+            ours.decode(random_codes([300]), [0])
+    assert tried == [253, 253, 253, 128, 64, 32] * 2
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_cuda_without_triton_falls_back_to_plain_torch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+    cuda, (_, decoder) = torch.device("cuda"), snac.load(folder)
+    assert (kernels.select(cuda) is plain) != installed
+    assert (vocoder._sound(decoder, cuda, None) is decoder) != installed
+    assert kernels.select(CPU) is plain
+
+
+def test_noise_is_made_where_its_seeds_are() -> None:
+    """`meta` is the one device beside the CPU that is always there."""
+    seeds = torch.tensor([1, 2], device="meta")
+    assert noise.normal(seeds, seeds, 3, 8).device.type == "meta"
 
 
 def test_the_identity_tells_codecs_apart_and_nothing_else(folder: Path, tmp_path: Path) -> None:
@@ -257,4 +291,14 @@ def test_a_missing_tensor_is_named(folder: Path, tmp_path: Path) -> None:
 def test_tensorrt_without_a_gpu_says_so(folder: Path) -> None:
     with pytest.raises(tensorrt.TensorRTError, match="its engines run on CUDA devices, not on cpu"):
         load(folder, backend="tensorrt")
-    assert isinstance(load(folder, backend="auto"), codec.SnacVocoder)
+
+
+def test_a_tensorrt_engine_is_named_after_the_gpu_that_it_is_for(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = tmp_path / "graph.onnx"
+    graph.write_bytes(b"a graph")
+    monkeypatch.setattr(tensorrt, "library", lambda: SimpleNamespace(__name__="tensorrt", __version__="10.16"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"NVIDIA {device}")
+    path = tensorrt.engine_path(graph, tmp_path, torch.device("cuda:1"))
+    assert path.name.endswith("-10.16-nvidia-cuda:1.engine")

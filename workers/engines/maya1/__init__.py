@@ -9,6 +9,7 @@ from workers import gpus
 from workers.engines.engine import EngineUnavailableError, Options
 from workers.engines.limits import Limits
 from workers.engines.maya1 import constants, options, prompt, sequence
+from workers.engines.maya1.settings import Maya1Settings
 from workers.voices import Voice
 
 if TYPE_CHECKING:
@@ -49,15 +50,14 @@ class Maya1Spec:
         if missing := missing_libraries():
             return missing
         from workers.engines.maya1 import hub
-        from workers.engines.maya1.settings import Maya1Settings
 
         chosen = storage.settings.load(Maya1Settings)
         if chosen.maya1_device == "auto" and not Path(chosen.maya1_model).is_dir() and not _has_gpu():
             return "there is no NVIDIA GPU here (VOICEMILL_MAYA1_DEVICE=cpu runs it all the same, at a crawl)"
         if "maya1_model" not in chosen.model_fields_set:
             try:
-                hub.directory(chosen.maya1_model, chosen.maya1_revision, hub.MODEL_FILES, fetch=False)
-                hub.directory(chosen.maya1_snac, chosen.maya1_snac_revision, hub.CODEC_FILES, fetch=False)
+                hub.model(chosen, fetch=False)
+                hub.codec(chosen, fetch=False)
             except hub.CheckpointError:
                 return "its model is not on this machine: `voicemill model pull` fetches it (7 GB)"
         return None
@@ -72,19 +72,15 @@ class Maya1Spec:
 
     def load(self) -> "Maya1Engine":
         """The engine as the settings say, warm. Raises EngineUnavailableError, CheckpointError, SettingsError."""
-        if missing := missing_libraries():
-            raise EngineUnavailableError(engine=self.name, reason=missing)
+        _need_libraries()
         from workers.engines.maya1 import loading
-        from workers.engines.maya1.settings import Maya1Settings
 
         return loading.load(storage.settings.load(Maya1Settings))
 
     def speaker(self) -> "Revoicer":
         """What makes sound of kept codes again, without the model. Raises EngineUnavailableError, CheckpointError."""
-        if missing := missing_libraries():
-            raise EngineUnavailableError(engine=self.name, reason=missing)
+        _need_libraries()
         from workers.engines.maya1 import revoice
-        from workers.engines.maya1.settings import Maya1Settings
 
         return revoice.load(storage.settings.load(Maya1Settings))
 
@@ -93,6 +89,11 @@ def missing_libraries() -> str | None:
     """Which of its libraries are not installed, as a sentence; None if all are."""
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     return f"{', '.join(missing)} not installed: pip install 'voicemill[maya1]'" if missing else None
+
+
+def _need_libraries() -> None:
+    if missing := missing_libraries():
+        raise EngineUnavailableError(engine="maya1", reason=missing)
 
 
 def _has_gpu() -> bool:

@@ -27,7 +27,9 @@ class Call:
         return self.abandoned or self.stop.is_set()
 
 
-def sequence_of(request: Request, prompts: Prompts, context: int, call: Call) -> Sequence | Failure:
+def sequence_of(
+    request: Request, prompts: Prompts, context: int, call: Call | None = None
+) -> Sequence | Failure:
     """A request as the decoder takes it, with the codes of its partial; or why it cannot be spoken."""
     try:
         options = Maya1Options.model_validate(dict(request.options))

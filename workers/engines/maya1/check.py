@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from workers.engines.engine import Request
-from workers.engines.maya1 import cache, constants, decode, loading, options, prompt, sequence
+from workers.engines.maya1 import cache, calls, constants, decode, loading, prompt
 from workers.engines.maya1.checkpoint import Checkpoint
 from workers.engines.maya1.model import Model
 from workers.engines.maya1.sequence import End, Sequence
@@ -45,9 +45,7 @@ class Measure:
     illegal_max: float
     end_off_slot_mean: float  # mass on the end of speech at slots 1 .. 6, also counted as illegal
     end_off_slot_max: float
-    log_likelihood: (
-        float  # of a drawn token under the grammar, mean, in nats: how sure the model is of its own speech
-    )
+    log_likelihood: float  # of a drawn token under the grammar, mean, in nats: how sure it is of its own speech
 
 
 def measure(settings: Maya1Settings, sentences: Many[str] = SENTENCES) -> list[Measure]:
@@ -85,15 +83,10 @@ def _form(
 
 def _takes(model: Model, prompts: prompt.Prompts, sentences: Many[str], context: int) -> list[Sequence]:
     """The sentences, drawn with the official sampling."""
-    usual = options.Maya1Options()
     dtype, device = model.weights.embedding.dtype, model.weights.embedding.device
-    takes = []
-    for seed, text in enumerate(sentences):
-        ids = prompts.ids(VOICE, text)
-        frames = sequence.budget(text, usual.max_tokens, context - len(ids))
-        request = Request(str(seed), text, VOICE, seed)
-        sampling = (usual.temperature, usual.top_p, usual.repetition_penalty)
-        takes.append(Sequence(request, ids, prompts.prefix(VOICE), frames, *sampling))
+    requests = [Request(str(seed), text, VOICE, seed) for seed, text in enumerate(sentences)]
+    made = [calls.sequence_of(request, prompts, context) for request in requests]
+    takes = [one for one in made if isinstance(one, Sequence)]
     decoder = decode.Decoder(model, cache.Cache(model.shape, len(takes), context, dtype, device))
     decoder.admit(takes)
     while decoder.active:

@@ -19,9 +19,7 @@ from workers.engines.maya1.kernels import Matrix, plain
 from workers.engines.maya1.model import Layer, Weights
 
 PULL = "`voicemill model pull` fetches it again"
-SAMPLE = (
-    4096  # bytes of each tensor that enter the fingerprint: training changes nearly every tensor's first row
-)
+SAMPLE = 4096  # bytes of each tensor that enter the fingerprint: training changes nearly every first row
 NAMED = {constants.BOS: "<|begin_of_text|>", constants.TEXT_END: "<|eot_id|>"}
 CONTROL = range(constants.SPEECH_START, constants.ANSWER_START + 1)  # named differently by each tokenizer
 
@@ -76,6 +74,16 @@ class Checkpoint:
         with safe_open(self.files[name], framework="pt") as file:
             whole: Tensor = file.get_tensor(name)
         return whole.to(device, dtype)
+
+    def facts(self) -> str:
+        """What was found where nobody has published it, beside the rest, in one line."""
+        shape, tags = self.shape, self.tags.values()
+        rope = ", ".join(f"{name} {value}" for name, value in shape.rope.items())
+        return (
+            f"{shape.layers} layers of {shape.hidden}, {shape.heads} heads over {shape.kv_heads} of {shape.head_dim}, "
+            f"{shape.intermediate} within, {shape.vocabulary} ids; {rope}; "
+            f"head {'tied' if shape.tied else 'of its own'}; {len(tags)} tags, ids {min(tags)} .. {max(tags)}"
+        )
 
     def fingerprint(self) -> str:
         """sha256 of what makes this model another one: shape, tokenizer, and the start of every tensor."""

@@ -30,8 +30,9 @@ def graph_runner(model: Model, cache: Cache, rows: Rows) -> Runner:
     device = rows.slot.device
     graphs: dict[int, torch.cuda.CUDAGraph] = {}
     pool = None
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     with torch.cuda.device(device), torch.inference_mode():
+        current, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(current)  # the cache and the rows are still being zeroed there
         for size in sorted(batch_sizes(cache.slots), reverse=True):
             part = rows.view(size)
             with torch.cuda.stream(stream):  # compiles kernels and makes the libraries' workspaces
@@ -42,6 +43,7 @@ def graph_runner(model: Model, cache: Cache, rows: Rows) -> Runner:
                 model.frame(part, cache, cache.length)
             pool = graph.pool()
             graphs[size] = graph
+        current.wait_stream(stream)
 
     def run(count: int, longest: int) -> None:
         graphs[min(size for size in graphs if size >= count)].replay()

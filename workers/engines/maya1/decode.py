@@ -5,7 +5,7 @@ stretch of the cache; rows of the batch are put in a new order by writing small 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Sequence as Many
 
 import numpy as np
@@ -21,9 +21,7 @@ from workers.engines.maya1.sequence import End, Sequence
 PREFILL_TOKENS = 8192  # of one group, padding included
 KEPT_PREFIXES = 16  # voices whose keys and values are kept
 
-Runner = Callable[
-    [int, int], None
-]  # runs one frame for the first n rows, all of whose positions stay under a bound
+Runner = Callable[[int, int], None]  # runs a frame for the first n rows, whose positions stay under a bound
 
 
 class Decoder:
@@ -46,18 +44,27 @@ class Decoder:
 
     def admit(self, sequences: Many[Sequence]) -> None:
         """Gives each a slot and prefills prompts, and codes of those that go on. At most as many as are free."""
-        for group, start in self._groups(sequences):
-            for sequence in group:
-                sequence.slot = self.free.pop()
-            self.active += group
-            self._changed = True
-            self._prefill(group, start)
+        if not sequences:
+            return
+        for sequence in sequences:
+            sequence.slot = self.free.pop()
+        self.active += sequences
+        self._changed = True
+        starts = self._share(sequences)
+        # The last id is fed by the first decode step.
+        self._prefill([(s.slot, known(s)[start:-1], start) for s, start in zip(sequences, starts, strict=True)])
+        device = self.rows.slot.device
+        self.rows.seen[torch.tensor([s.slot for s in sequences], device=device)] = 0
+        for sequence in sequences:
+            if sequence.codes:
+                frames = torch.from_numpy(np.frombuffer(sequence.codes, "<i2").astype(np.int64)).to(device)
+                self.rows.seen[sequence.slot].scatter_(1, frames.view(-1, constants.FRAME).T, 1)
 
     def step(self) -> list[Sequence]:
         """Decodes one frame of every active sequence and gives those that ended, now without a slot."""
         if self._changed:
             self._upload()
-        longest = max(len(s.prompt) + len(s.codes) // 2 for s in self.active) + constants.FRAME
+        longest = max(map(length, self.active)) + constants.FRAME
         count = len(self.active)
         self._run(count, longest)
         codes = self.rows.codes[:count].cpu().numpy().astype("<i2")
@@ -81,61 +88,50 @@ class Decoder:
         self.active = [s for s in self.active if s.slot >= 0]
         self._changed = True
 
-    def _groups(self, sequences: Many[Sequence]) -> Iterator[tuple[list[Sequence], int]]:
-        """Sequences to be prefilled in one go, with the length of the prefix whose keys they get as a copy."""
-        voices: dict[tuple[int, ...], list[Sequence]] = {}
-        for sequence in sequences:
-            shares = sequence.prompt[: len(sequence.prefix)] == sequence.prefix
-            voices.setdefault(sequence.prefix if shares else (), []).append(sequence)
-        alone = voices.pop((), [])
-        for prefix in [p for p, members in voices.items() if len(members) == 1 and p not in self._prefixes]:
-            alone += voices.pop(prefix)
-        for prefix, members in [((), alone), *voices.items()]:
-            start = len(prefix)
-            members.sort(key=lambda s: -len(s.prompt) - len(s.codes))
-            while members:
-                longest = len(members[0].prompt) + len(members[0].codes) // 2 - start
-                size = max(1, PREFILL_TOKENS // longest)
-                yield members[:size], start
-                members = members[size:]
+    def _share(self, sequences: Many[Sequence]) -> list[int]:
+        """Copies keys and values of voices into the slots of their sequences; tells how many ids that was for each.
 
-    def _prefill(self, group: Many[Sequence], start: int) -> None:
+        A voice's part of the prompt is computed once, in the slot of one that needs it, if two do or it is known already.
+        """
+        voices: dict[tuple[int, ...], list[int]] = {}
+        for one in sequences:
+            if one.prefix and one.prompt[: len(one.prefix)] == one.prefix:
+                voices.setdefault(one.prefix, []).append(one.slot)
+        new = {v: slots[0] for v, slots in voices.items() if len(slots) > 1 and v not in self._prefixes}
+        self._prefill([(slot, voice, 0) for voice, slot in new.items()])
+        for voice, slot in new.items():
+            self._prefixes[voice] = self.cache.take_out(slot, len(voice))
+        shared: dict[int, int] = {}
+        for voice in [voice for voice in voices if voice in self._prefixes]:
+            self.cache.put_in(self._prefixes[voice], torch.tensor(voices[voice], device=self.rows.slot.device))
+            self._prefixes.move_to_end(voice)
+            shared |= dict.fromkeys(voices[voice], len(voice))
+        while len(self._prefixes) > KEPT_PREFIXES:
+            self._prefixes.popitem(last=False)
+        return [shared.get(one.slot, 0) for one in sequences]
+
+    def _prefill(self, parts: list[tuple[int, tuple[int, ...], int]]) -> None:
+        """Slots, what is to be written there, and after how many ids: like lengths together, whatever they start at."""
         device = self.rows.slot.device
-        slots = torch.tensor([s.slot for s in group], device=device)
-        if start:
-            self.cache.put_in(self._prefix(group[0].prefix, group[0].slot), slots)
-        fed = [known(s)[start:-1] for s in group]  # the last one is fed by the first decode step
-        length = max(len(tokens) for tokens in fed)
-        padded = np.zeros((len(group), length), dtype=np.int64)
-        for row, tokens in zip(padded, fed, strict=True):
-            row[: len(tokens)] = tokens
-        self.model.prefill(torch.from_numpy(padded).to(device), slots, start, self.cache)
-        self.rows.seen[slots] = 0
-        for sequence in group:
-            if sequence.codes:
-                frames = torch.from_numpy(np.frombuffer(sequence.codes, "<i2").astype(np.int64)).to(device)
-                frames = frames.view(-1, constants.FRAME)
-                self.rows.seen[sequence.slot].scatter_(1, frames.T, 1)
-
-    def _prefix(self, prefix: tuple[int, ...], slot: int) -> list[Tensor]:
-        """Keys and values of a voice's part of the prompt, computed once (in a slot that is about to be used)."""
-        if prefix not in self._prefixes:
-            device = self.rows.slot.device
-            slots = torch.tensor([slot], device=device)
-            self.model.prefill(torch.tensor([prefix], device=device), slots, 0, self.cache)
-            self._prefixes[prefix] = self.cache.take_out(slot, len(prefix))
-            while len(self._prefixes) > KEPT_PREFIXES:
-                self._prefixes.popitem(last=False)
-        self._prefixes.move_to_end(prefix)
-        return self._prefixes[prefix]
+        parts = sorted((part for part in parts if part[1]), key=lambda part: -len(part[1]))
+        while parts:
+            longest = len(parts[0][1])
+            group = parts[: max(1, PREFILL_TOKENS // longest)]
+            parts = parts[len(group) :]
+            padded = np.zeros((len(group), longest), dtype=np.int64)
+            for row, (_, tokens, _) in zip(padded, group, strict=True):
+                row[: len(tokens)] = tokens
+            slots = torch.tensor([slot for slot, _, _ in group], device=device)
+            starts = [start for _, _, start in group]
+            self.model.prefill(torch.from_numpy(padded).to(device), slots, starts, self.cache)
 
     def _upload(self) -> None:
         """Writes the rows' state, longest first (so that the last programs of a kernel are short ones)."""
-        self.active.sort(key=lambda s: -len(s.prompt) - len(s.codes))
+        self.active.sort(key=lambda s: -length(s))
         count = len(self.active)
         state: dict[str, tuple[list[float], float]] = {  # of the active rows, and of the empty ones
             "slot": ([s.slot for s in self.active], self.cache.slots),
-            "position": ([len(s.prompt) + len(s.codes) // 2 - 1 for s in self.active], 0),
+            "position": ([length(s) - 1 for s in self.active], 0),
             "token": ([last(s) for s in self.active], 0),
             "index": ([len(s.codes) // 2 for s in self.active], 0),
             "done": ([0] * count, 1),
@@ -148,6 +144,11 @@ class Decoder:
             row: Tensor = getattr(self.rows, name)
             row.copy_(torch.tensor(values + [empty] * (len(row) - count), dtype=row.dtype))
         self._changed = False
+
+
+def length(sequence: Sequence) -> int:
+    """Ids of a sequence so far: its prompt, then seven a frame."""
+    return len(sequence.prompt) + len(sequence.codes) // 2
 
 
 def known(sequence: Sequence) -> tuple[int, ...]:

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from storage import errors
 from workers.engines.engine import Failure, Reason, Request, Result
-from workers.engines.maya1 import calls, constants
+from workers.engines.maya1 import calls, constants, faults
 from workers.engines.maya1.calls import Call
 from workers.engines.maya1.decode import Decoder
 from workers.engines.maya1.pending import Pending
@@ -34,14 +33,8 @@ CHECKPOINT_FRAMES = 6  # sequences shorter than this half second of speech are n
 PREFILL_SHARE = 32  # sequences are admitted when a 32nd of the slots is free, so that prefills come in groups
 WINDOW = 2048  # requests of one call that are known ahead, from which the longest are taken first
 WARM_UP = Request("warm-up", "One.", "Calm voice.", 0, {"max_tokens": 35})
-
-
-class EngineBrokenError(errors.VoicemillError):
-    """The engine maya1 broke: {reason}. What was in flight is rendered again by another worker."""
-
-
-class OutOfDeviceMemoryError(errors.VoicemillError):
-    """The device has no memory for even one sequence: choose a smaller VOICEMILL_MAYA1_CONTEXT, or an 8-bit cache."""
+# Frames, four steps each: Triton compiles a variant for lengths that 16 divides, and one for the others.
+VOCODER_WARM_UP = 4, 5
 
 
 class Maya1Engine:
@@ -76,11 +69,15 @@ class Maya1Engine:
         self._decoder = self._built(slots)
         self.slots = self._decoder.cache.slots  # fewer than asked for once the device ran out of memory
         self._wake = threading.Condition()
-        self._inbox: list[Sequence] = []  # guarded by _wake, as are the next three
+        self._inbox: list[Sequence] = []  # guarded by _wake, as is all down to _crowded
         self._calls: set[Call] = set()
         self._closing = False
-        self._broken: EngineBrokenError | None = None
-        self._speech = Speech(vocoder, vocoder_batch, trim_first_frame)
+        self._broken: faults.EngineBrokenError | None = None
+        self._decoding = True  # until its thread ends
+        self._crowded = False  # the vocoder waits for memory
+        self._speech = Speech(
+            vocoder, vocoder_batch, trim_first_frame, identity.get("precision"), self._make_room, self._break
+        )
         self._thread = threading.Thread(target=self._run, name="maya1-decode", daemon=True)
         self._thread.start()
 
@@ -90,11 +87,11 @@ class Maya1Engine:
         return self._speech.vocoder.sample_rate
 
     def render(self, requests: Iterable[Request], stop: threading.Event) -> Iterator[Result]:
-        """See `Engine.render`. Raises EngineBrokenError if the device fails."""
+        """See `Engine.render`. Raises EngineBrokenError, then and for ever, once the device or a thread has failed."""
         call, coming, waiting = Call(stop), iter(requests), 0
         with self._wake:
             if self._broken or self._closing:
-                raise self._broken or EngineBrokenError(reason="it was closed")
+                raise self._broken or faults.EngineClosedError
             self._calls.add(call)
         try:
             while True:
@@ -118,13 +115,14 @@ class Maya1Engine:
     def warm_up(self) -> None:
         """Runs everything once on a few tokens, so that the first batch finds kernels loaded and memory claimed."""
         collections.deque(self.render([WARM_UP], threading.Event()), maxlen=0)
-        self._speech.vocoder.decode([np.zeros((constants.MIN_FRAMES, constants.FRAME), np.int16)], [0])
+        for frames in VOCODER_WARM_UP:
+            self._speech.vocoder.decode([np.zeros((frames, constants.FRAME), np.int16)], [0])
 
     def close(self) -> None:
         """See `Engine.close`: renders in progress get partials."""
         with self._wake:
             self._closing = True
-            self._wake.notify()
+            self._wake.notify_all()
         self._thread.join()
         self._speech.close()
 
@@ -134,43 +132,66 @@ class Maya1Engine:
                 raise self._broken
             if not self._closing:
                 self._inbox += sequences
-                self._wake.notify()
+                self._wake.notify_all()
                 return
         for one in sequences:
             calls.answer(one, calls.partial(one))
+
+    def _break(self, error: BaseException) -> None:
+        """Ends every call, and those that come: nothing here can be trusted any more."""
+        logger.error("The engine broke", exc_info=error)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        with self._wake:
+            self._broken = self._broken or faults.EngineBrokenError(reason=reason)
+            for call in self._calls:
+                call.results.put(self._broken)
+            self._wake.notify_all()
+
+    def _make_room(self) -> bool:
+        """For the vocoder, in its thread: waits until the decoder has given up slots. False: it has none to give."""
+        with self._wake:
+            slots, self._crowded = self.slots, True
+            self._wake.notify_all()
+            self._wake.wait_for(lambda: not (self._crowded and self._decoding))
+            return self.slots < slots
 
     # From here on in the decoding thread alone
 
     def _run(self) -> None:
         device = self._decoder.rows.slot.device
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
         try:
+            if device.type == "cuda":
+                torch.cuda.set_device(device)
             with torch.inference_mode():
                 while self._take_in():
                     self._turn()
                     self._checkpoint()
         except BaseException as error:
-            logger.exception("The engine broke")
+            self._break(error)
+        finally:
             with self._wake:
-                self._broken = EngineBrokenError(
-                    reason=f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-                )
-                for call in self._calls:
-                    call.results.put(self._broken)
+                self._decoding = False
+                self._wake.notify_all()
 
     def _take_in(self) -> bool:
         """Moves new sequences to the pending ones; waits while there is nothing to do. False: it is time to go."""
         with self._wake:
-            while not (self._inbox or self._pending or self._decoder.active or self._closing):
-                self._wake.wait()
+            self._wake.wait_for(self._has_to_act)
+            if self._broken:
+                return False
             new, self._inbox = self._inbox, []
-            closing = self._closing
+            closing, crowded = self._closing, self._crowded
         for one in new:
             self._pending.push(one)
         if closing:
             self._let_go(lambda call: True)
+        elif crowded:
+            self._shrink()
         return not closing
+
+    def _has_to_act(self) -> bool:
+        told = self._crowded or self._closing or self._broken
+        return bool(told or self._inbox or self._pending or self._decoder.active)
 
     def _turn(self) -> None:
         """One frame: lets go of what was stopped, admits, decodes. Out of memory: half the slots, nothing lost."""
@@ -181,9 +202,10 @@ class Maya1Engine:
                 for ended in self._decoder.step():
                     self._end(ended)
             return
-        except torch.OutOfMemoryError:
-            pass  # dealt with below, where the traceback no longer holds the tensors of what failed
-        self._shrink()
+        except RuntimeError as error:
+            if not faults.is_out_of_memory(error):
+                raise
+        self._shrink()  # here, where the traceback no longer holds the tensors of what failed
 
     def _let_go(self, over: Callable[[Call], bool]) -> None:
         """Answers every sequence of the calls that are over with its partial."""
@@ -231,7 +253,7 @@ class Maya1Engine:
         back = {id(one): one for one in self._decoder.active + self._entering}.values()
         slots = self._decoder.cache.slots
         if slots == 1:
-            raise OutOfDeviceMemoryError
+            raise faults.OutOfDeviceMemoryError
         logger.warning("Out of device memory with %d sequences at once; going on with %d.", slots, slots // 2)
         for one in back:
             one.slot = -1
@@ -239,7 +261,9 @@ class Maya1Engine:
         self._entering = []
         del self._decoder
         self._decoder = self._built(slots // 2)
-        self.slots = self._decoder.cache.slots
+        with self._wake:
+            self.slots, self._crowded = self._decoder.cache.slots, False
+            self._wake.notify_all()
 
     def _built(self, slots: int) -> Decoder:
         """A decoder of as many slots as there is memory for."""
@@ -249,7 +273,9 @@ class Maya1Engine:
                 torch.cuda.empty_cache()
             try:
                 return self._make_decoder(slots)
-            except torch.OutOfMemoryError:
-                if slots == 1:
-                    raise OutOfDeviceMemoryError from None
-                slots //= 2
+            except RuntimeError as error:
+                if not faults.is_out_of_memory(error):
+                    raise
+            if slots == 1:
+                raise faults.OutOfDeviceMemoryError
+            slots //= 2

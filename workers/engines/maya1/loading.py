@@ -1,12 +1,12 @@
 """From settings to an engine that is loaded and warm: device, precision, weights, slots, vocoder."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import logging
+from collections.abc import Callable
 
 import torch
 
 from workers.engines.engine import EngineUnavailableError
-from workers.engines.maya1 import cache, checkpoint, constants, decode, hub, kernels, vocoder
+from workers.engines.maya1 import cache, checkpoint, decode, hub, kernels, vocoder
 from workers.engines.maya1.checkpoint import Checkpoint
 from workers.engines.maya1.engine import Maya1Engine
 from workers.engines.maya1.kernels import plain
@@ -14,14 +14,12 @@ from workers.engines.maya1.model import Model
 from workers.engines.maya1.prompt import Prompts
 from workers.engines.maya1.settings import Maya1Settings
 
+logger = logging.getLogger(__name__)
+
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 NAMES = {dtype: name for name, dtype in (DTYPES | cache.KV_DTYPES).items()}
 AMPERE = (8, 0)  # compute capability: the first with bfloat16
 ADA = (8, 9)  # the first with 8-bit floats
-RESERVE = 0.10  # of the free memory, for activations, graphs and the vocoder
-CPU_SLOTS = 8
-GPU_SLOTS = 512  # more gains nothing with a 16-bit cache: reading it is what takes the time
-GPU_SLOTS_8_BIT = 1024
 VOCODER_BATCH = 64  # takes
 DECODER_VERSION = 1  # raised when the same settings come to give other tokens
 
@@ -30,16 +28,9 @@ def load(settings: Maya1Settings) -> Maya1Engine:
     """The engine, warm. Raises EngineUnavailableError or hub.CheckpointError."""
     device = find_device(settings.maya1_device)
     opened = open_checkpoint(settings)
-    codec = hub.directory(settings.maya1_snac, settings.maya1_snac_revision, hub.CODEC_FILES)
     dtype = find_dtype(settings, device)
+    sound = load_vocoder(settings, device)
     model = make_model(opened, settings, device, dtype)
-    sound = vocoder.load(
-        codec,
-        device,
-        settings.maya1_cache.expanduser(),
-        backend=settings.maya1_vocoder,
-        noise=settings.maya1_vocoder_noise,
-    )
     kv_dtype = cache.KV_DTYPES.get(settings.maya1_kv_dtype, dtype)
     precision = {
         "model": NAMES[dtype],
@@ -48,16 +39,38 @@ def load(settings: Maya1Settings) -> Maya1Engine:
     }
     engine = Maya1Engine(
         make_decoder=_decoders(model, kv_dtype, settings.maya1_context, device),
-        slots=settings.maya1_slots or _slots(model, kv_dtype, settings.maya1_context, device),
+        slots=settings.maya1_slots or cache.usual_slots(model.shape, settings.maya1_context, kv_dtype, device),
         prompts=Prompts(opened.tokenizer, settings.maya1_bos == "double"),
         vocoder=sound,
-        identity=_identity(settings, opened, sound, precision),
+        identity={
+            "name": "maya1",
+            "version": DECODER_VERSION,
+            "model": opened.fingerprint(),
+            "codec": dict(sound.identity),
+            "precision": precision,
+            "bos": settings.maya1_bos,
+            "trim_first_frame": settings.maya1_trim_first_frame,
+        },
         context=settings.maya1_context,
         trim_first_frame=settings.maya1_trim_first_frame,
         vocoder_batch=VOCODER_BATCH if device.type == "cuda" else 1,  # on a CPU a batch gains nothing
     )
+    told = ", ".join(f"{name} in {value}" for name, value in precision.items())
+    how = f"on {device}, {told}, {engine.slots} sequences at once"
+    logger.info("maya1 of %s: %s; %s", opened.path, opened.facts(), how)
     engine.warm_up()
     return engine
+
+
+def load_vocoder(settings: Maya1Settings, device: torch.device) -> vocoder.Vocoder:
+    """The codec, found or fetched. Raises hub.CheckpointError, snac.CodecUnusableError, tensorrt.TensorRTError."""
+    return vocoder.load(
+        hub.codec(settings),
+        device,
+        settings.maya1_cache.expanduser(),
+        backend=settings.maya1_vocoder,
+        noise=settings.maya1_vocoder_noise,
+    )
 
 
 def find_device(name: str) -> torch.device:
@@ -79,12 +92,15 @@ def find_device(name: str) -> torch.device:
 def find_dtype(settings: Maya1Settings, device: torch.device) -> torch.dtype:
     """The model's precision on a device. Raises EngineUnavailableError if the device cannot do what is asked."""
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    if settings.maya1_gemm == "fp8" and capability and capability < ADA:
-        raise EngineUnavailableError(
-            engine="maya1", reason="this GPU has no 8-bit products (VOICEMILL_MAYA1_GEMM)"
-        )
-    if settings.maya1_kv_dtype == "fp8" and capability and capability < ADA:
+    old, reason = capability is not None and capability < ADA, None
+    if settings.maya1_gemm == "fp8" and old:
+        reason = "this GPU has no 8-bit products (VOICEMILL_MAYA1_GEMM)"
+    elif settings.maya1_gemm == "fp8" and settings.maya1_dtype not in ("auto", "bf16"):
+        asked = f"VOICEMILL_MAYA1_DTYPE={settings.maya1_dtype}"
+        reason = f"8-bit products come out as bf16 (VOICEMILL_MAYA1_GEMM), which {asked} is not"
+    elif settings.maya1_kv_dtype == "fp8" and old:
         reason = "this GPU has no 8-bit floats (VOICEMILL_MAYA1_KV_DTYPE); int8 works on it"
+    if reason is not None:
         raise EngineUnavailableError(engine="maya1", reason=reason)
     if settings.maya1_dtype != "auto":
         return DTYPES[settings.maya1_dtype]
@@ -95,7 +111,7 @@ def find_dtype(settings: Maya1Settings, device: torch.device) -> torch.dtype:
 
 def open_checkpoint(settings: Maya1Settings) -> Checkpoint:
     """The language model's files, found or fetched, and checked. Raises hub.CheckpointError."""
-    path = hub.directory(settings.maya1_model, settings.maya1_revision, hub.MODEL_FILES)
+    path = hub.model(settings)
     opened = checkpoint.open_directory(path)
     if settings.maya1_context > opened.shape.positions:
         reason = f"it has {opened.shape.positions} positions, and VOICEMILL_MAYA1_CONTEXT is {settings.maya1_context}"
@@ -113,9 +129,7 @@ def _decoders(
     model: Model, kv_dtype: torch.dtype, context: int, device: torch.device
 ) -> Callable[[int], decode.Decoder]:
     runner = None
-    if (
-        device.type == "cuda" and model.kernels is not plain
-    ):  # those wait for the device, so no graph can hold them
+    if device.type == "cuda" and model.kernels is not plain:  # which waits for the device, as no graph can
         from workers.engines.maya1 import cuda
 
         runner = cuda.graph_runner
@@ -125,29 +139,3 @@ def _decoders(
         return decode.Decoder(model, stretches, runner)
 
     return make
-
-
-def _slots(model: Model, kv_dtype: torch.dtype, context: int, device: torch.device) -> int:
-    """As many sequences as the free memory of the device holds, in eights."""
-    if device.type != "cuda":
-        return CPU_SLOTS
-    free, _ = torch.cuda.mem_get_info(device)
-    seen = constants.FRAME * constants.CODES  # bytes
-    each = cache.slot_bytes(model.shape, context, kv_dtype) + seen
-    most = GPU_SLOTS_8_BIT if kv_dtype in cache.KV_DTYPES.values() else GPU_SLOTS
-    fitting = int(free * (1 - RESERVE)) // each - 1
-    return max(1, min(most, fitting // 8 * 8))
-
-
-def _identity(
-    settings: Maya1Settings, opened: Checkpoint, sound: vocoder.Vocoder, precision: Mapping[str, str]
-) -> dict[str, Any]:
-    return {
-        "name": "maya1",
-        "version": DECODER_VERSION,
-        "model": opened.fingerprint(),
-        "codec": dict(sound.identity),
-        "precision": dict(precision),
-        "bos": settings.maya1_bos,
-        "trim_first_frame": settings.maya1_trim_first_frame,
-    }

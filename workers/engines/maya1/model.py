@@ -5,6 +5,7 @@ slots, because position in the frame decides which 4,096 ids are legal; a prompt
 but fed by the first decode step, so the prefill needs neither head nor sampler.
 """
 
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
 import torch
@@ -71,28 +72,35 @@ class Model:
             end = functional.linear(hidden, self.weights.end)[:, 0] if slot == 0 else None
             self.kernels.sample(logits, end, slot, rows)
 
-    def prefill(self, tokens: Tensor, slots: Tensor, start: int, cache: Cache) -> None:
-        """Writes keys and values of tokens [n, length] at `start` .. of each slot [n], after what is there.
+    def prefill(self, tokens: Tensor, slots: Tensor, starts: Many[int], cache: Cache) -> None:
+        """Writes keys and values of tokens [n, length] into each slot [n], from its own start on, after what is there.
 
         Rows shorter than `length` may be padded at their end with any id: no true token looks at a later one, and
         a padded position is written anew before a decode step reads it.
         """
-        self._prompt(tokens, slots, start, cache, whole=False)
+        self._prompt(tokens, slots, starts, cache, whole=False)
 
     def logits(self, tokens: Tensor, head: Tensor) -> Tensor:
         """float32 [length, rows of the head] for one sequence [length]: every step's distribution, for checks."""
         cache = Cache(self.shape, 1, len(tokens), self.weights.embedding.dtype, tokens.device)
         slots = torch.zeros(1, dtype=torch.int64, device=tokens.device)
-        hidden, residual = self._prompt(tokens[None], slots, 0, cache, whole=True)
+        hidden, residual = self._prompt(tokens[None], slots, [0], cache, whole=True)
         return functional.linear(self._normed(hidden, residual), head).float()
 
     def _prompt(
-        self, tokens: Tensor, slots: Tensor, start: int, cache: Cache, whole: bool
+        self, tokens: Tensor, slots: Tensor, starts: Many[int], cache: Cache, whole: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """All layers over tokens [n, length]. Not `whole`: stops when the last layer's keys are written."""
+        """All layers over tokens [n, length]. Not `whole`: stops when the last layer's keys are written.
+
+        Padding that would lie beyond the cache goes to its last position, which no prompt reaches.
+        """
         count, length = tokens.shape
         slot = slots.repeat_interleave(length)
-        position = torch.arange(start, start + length, device=tokens.device).repeat(count)
+        start = torch.tensor(starts, device=tokens.device)[:, None]
+        place = start + torch.arange(length, device=tokens.device)  # [n, length]
+        position = place.clamp(max=cache.length - 1).flatten()
+        reach = min(max(starts) + length, cache.length)
+        mask = torch.arange(reach, device=tokens.device) <= place[..., None]  # [n, length, reach]
         hidden = functional.embedding(tokens.flatten(), self.weights.embedding)
         residual: Tensor | None = None
         for index, layer in enumerate(self.weights.layers):
@@ -100,7 +108,7 @@ class Model:
             query, residual = self._query(layer, hidden, residual, part, slot, position)
             if not whole and index + 1 == len(self.weights.layers):
                 break
-            attended = self._prompt_attention(query.view(count, length, *query.shape[1:]), part, slots, start)
+            attended = self._prompt_attention(query.view(count, length, *query.shape[1:]), part, slots, mask)
             hidden, residual = self._rest(layer, attended, residual)
         return hidden, residual
 
@@ -144,12 +152,13 @@ class Model:
         assert isinstance(normed, Tensor)
         return normed
 
-    def _prompt_attention(self, query: Tensor, cache: LayerCache, slots: Tensor, start: int) -> Tensor:
-        """Attention of query [n, length, H, D], each over the cache up to its own token: [n * length, H * D]."""
+    def _prompt_attention(self, query: Tensor, cache: LayerCache, slots: Tensor, mask: Tensor) -> Tensor:
+        """Attention of query [n, length, H, D] over what of the cache the mask lets it see: [n * length, H * D]."""
         count, length, heads, width = query.shape
-        keys, values = plain.read(cache, slots, start + length, query.dtype)
+        keys, values = plain.read(cache, slots, mask.shape[-1], query.dtype)
         share = heads // keys.shape[2]
         keys, values = (part.transpose(1, 2).repeat_interleave(share, dim=1) for part in (keys, values))
-        mask = torch.ones(length, start + length, dtype=torch.bool, device=query.device).tril(start)
-        attended = functional.scaled_dot_product_attention(query.transpose(1, 2), keys, values, attn_mask=mask)
+        attended = functional.scaled_dot_product_attention(
+            query.transpose(1, 2), keys, values, attn_mask=mask[:, None]
+        )
         return attended.transpose(1, 2).reshape(count * length, heads * width)

@@ -1,8 +1,14 @@
 """The options of a request, which are part of its take key."""
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any
 
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from storage import settings
 from workers.engines.engine import Options
+from workers.engines.maya1.settings import Maya1Settings
 
 
 class Maya1Options(Options):
@@ -17,3 +23,20 @@ class Maya1Options(Options):
     strip_unknown_tags: bool = Field(
         default=False, description="drop tags that Maya1 does not know instead of refusing them"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _elsewhere(cls, given: Any) -> Any:
+        """Tells where that is set which is none of a request's options."""
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            if name == "seed":
+                reason = f"it is not the engine's: --seed {value}, or `seed` in a line"
+            elif f"maya1_{name}" in Maya1Settings.model_fields:
+                variable = f"{settings.PREFIX}MAYA1_{name.upper()}"
+                reason = f"it is a setting of the machine that renders: {variable}={value}"
+            else:
+                continue
+            error = PydanticCustomError("elsewhere", "{reason}", {"reason": reason})
+            details = InitErrorDetails(type=error, loc=(name,), input=value)
+            raise ValidationError.from_exception_data(cls.__name__, [details])
+        return given

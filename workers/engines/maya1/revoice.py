@@ -11,7 +11,7 @@ import numpy as np
 
 from storage import keys
 from workers.engines.codes import OtherCodecError
-from workers.engines.maya1 import constants, hub, vocoder
+from workers.engines.maya1 import constants, vocoder
 from workers.engines.maya1.settings import Maya1Settings
 
 FULL_SCALE = 32767  # of a 16-bit sample
@@ -59,12 +59,5 @@ def load(settings: Maya1Settings) -> Revoicer:
     from workers.engines.maya1 import loading
 
     device = loading.find_device(settings.maya1_device)
-    path = hub.directory(settings.maya1_snac, settings.maya1_snac_revision, hub.CODEC_FILES)
-    sound = vocoder.load(
-        path,
-        device,
-        settings.maya1_cache.expanduser(),
-        backend=settings.maya1_vocoder,
-        noise=settings.maya1_vocoder_noise,
-    )
+    sound = loading.load_vocoder(settings, device)
     return Revoicer(sound, settings.maya1_trim_first_frame, AT_ONCE if device.type == "cuda" else 1)

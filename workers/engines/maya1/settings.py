@@ -15,10 +15,12 @@ class Maya1Settings(RoomSettings):
         default="maya-research/maya1", description="Maya1: a folder or a Hugging Face name."
     )
     maya1_revision: str | None = Field(
-        default=None, description="Maya1's revision on the hub: a commit, so that takes can be repeated."
+        default=None, description="Maya1's commit on the hub; unset: the one that this machine fetched first."
     )
     maya1_snac: str = Field(default="hubertsiuzdak/snac_24khz", description="Its codec: a folder or a name.")
-    maya1_snac_revision: str | None = Field(default=None, description="The codec's revision on the hub.")
+    maya1_snac_revision: str | None = Field(
+        default=None, description="The codec's commit on the hub; likewise."
+    )
     maya1_device: str = Field(default="auto", description="auto (CUDA where there is any), cuda, cuda:1, cpu.")
     maya1_dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         default="auto", description="auto: bf16 from NVIDIA's Ampere on, fp16 on older GPUs, fp32 on a CPU."
@@ -33,7 +35,7 @@ class Maya1Settings(RoomSettings):
         default=None,
         ge=1,
         le=4096,
-        description="Sequences at once; unset: as many as memory holds, 512 at most.",
+        description="Sequences at once; unset: as many as memory holds, 512 at most, 1,024 in 8 bits.",
     )
     maya1_context: int = Field(default=2176, ge=256, description="Tokens of a prompt and its speech, at most.")
     maya1_bos: Literal["double", "single"] = Field(
@@ -50,5 +52,6 @@ class Maya1Settings(RoomSettings):
         default=True, description="Leave out the first 85 ms of sound, as the official code does."
     )
     maya1_cache: Path = Field(
-        default=Path("~/.cache/voicemill"), description="Folder where TensorRT engines are kept."
+        default=Path("~/.cache/voicemill"),
+        description="Folder for TensorRT engines, and for which revisions were fetched.",
     )

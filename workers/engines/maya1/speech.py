@@ -4,11 +4,12 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from workers.engines.engine import Failure, Partial, Reason, Take
-from workers.engines.maya1 import calls, constants, revoice
+from workers.engines.maya1 import calls, constants, faults, revoice
 from workers.engines.maya1.sequence import Sequence
 from workers.engines.maya1.vocoder import Vocoder
 
@@ -20,14 +21,25 @@ Checkpoints = Callable[[list[Partial]], None]
 class Speech:
     """A vocoder and its thread. `batch` takes are decoded at once, if they are there.
 
-    One by one, a take's sound is the same to the last bit whatever was rendered beside it.
+    One by one, a take's sound is the same to the last bit whatever was rendered beside it. `precision` is what a take's
+    recipe says of the numbers that its codes were made with. `make_room` has memory given back to the device, and tells
+    whether there was any; `broke` hears of what no single take is to blame for.
     """
 
-    def __init__(self, vocoder: Vocoder, batch: int, trim_first_frame: bool) -> None:
+    def __init__(
+        self,
+        vocoder: Vocoder,
+        batch: int,
+        trim_first_frame: bool,
+        precision: Any,
+        make_room: Callable[[], bool],
+        broke: Callable[[BaseException], None],
+    ) -> None:
         self.vocoder = vocoder
         self._batch = batch
         self._trim = trim_first_frame
-        self._codec = revoice.codec(vocoder.identity, trim_first_frame)
+        self._recipe = {"codec": revoice.codec(vocoder.identity, trim_first_frame), "precision": precision}
+        self._make_room, self._broke = make_room, broke
         self._ended: queue.SimpleQueue[Sequence | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="maya1-speech", daemon=True)
         self._thread.start()
@@ -46,6 +58,12 @@ class Speech:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:
+            self._broke(error)
+
+    def _serve(self) -> None:
         batch: list[Sequence] = []
         while True:
             item = self._ended.get()
@@ -63,27 +81,37 @@ class Speech:
         """Answers with takes. A batch that fails is halved, down to the one that is to blame."""
         if not batch:
             return
-        codes = [np.frombuffer(one.codes, "<i2").reshape(-1, constants.FRAME) for one in batch]
-        try:
-            sounds = self.vocoder.decode(codes, [one.request.seed for one in batch])
-        except Exception as error:
+        sounds = self._decoded(batch)
+        if isinstance(sounds, str):
             if len(batch) == 1:
-                key = batch[0].request.key
-                logger.exception("The vocoder failed on %s", key)
-                calls.answer(batch[0], Failure(key, Reason.CRASHED, f"vocoder: {error}"))
+                calls.answer(batch[0], Failure(batch[0].request.key, Reason.CRASHED, f"vocoder: {sounds}"))
                 return
-            sounds = None
-        if sounds is None:
             self._speak(batch[: len(batch) // 2])
             self._speak(batch[len(batch) // 2 :])
             return
         for one, sound in zip(batch, sounds, strict=True):
             request, tokens = one.request, one.frames * constants.FRAME
             pcm = revoice.pcm(sound, self._trim)
-            recipe = {"codec": self._codec, "seed": request.seed}
+            recipe = {**self._recipe, "seed": request.seed}
             calls.answer(
                 one, Take(request.key, pcm, self.vocoder.sample_rate, tokens, bytes(one.codes), recipe)
             )
+
+    def _decoded(self, batch: list[Sequence]) -> list[np.ndarray] | str:
+        """The sounds, or why there are none. Raises what is the device's fault; out of memory, the decoder gives of its."""
+        codes = [np.frombuffer(one.codes, "<i2").reshape(-1, constants.FRAME) for one in batch]
+        while True:
+            try:
+                return self.vocoder.decode(codes, [one.request.seed for one in batch])
+            except Exception as error:
+                if faults.is_fault(error):
+                    raise
+                if not faults.is_out_of_memory(error):
+                    if len(batch) == 1:
+                        logger.exception("The vocoder failed on %s", batch[0].request.key)
+                    return str(error)
+            if not self._make_room():
+                raise faults.OutOfDeviceMemoryError
 
 
 def _checked(partials: list[Partial], to: Checkpoints) -> None:

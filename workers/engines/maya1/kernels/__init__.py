@@ -23,12 +23,13 @@ Matrix = Tensor | Quantised
 
 
 class LayerCache(NamedTuple):
-    """Keys and values of one layer. A token's K and V lie side by side for each head."""
+    """Keys and values of one layer. A token's K and V lie side by side for each head.
+
+    Scales lie head by head, so that what reads one head of many tokens reads them in one piece.
+    """
 
     data: Tensor  # [slots, length, V, 2 (K, V), D]: the model's dtype, or float8_e4m3fn, or int8
-    scale: (
-        Tensor | None
-    )  # float32 [slots, length, V, 2]: one for each token, head and K or V; None: not quantised
+    scale: Tensor | None  # float32 [slots, V, length, 2], one for each vector of D; None: not quantised
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,7 @@ class Rows:
     """The state of the rows being decoded, all on the device."""
 
     slot: Tensor  # int64 [n]: the cache slot that the row owns
-    position: (
-        Tensor  # int64 [n]: where in the slot `token` goes, which is also how many tokens are there already
-    )
+    position: Tensor  # int64 [n]: where in the slot `token` goes; so many tokens are there already
     token: Tensor  # int64 [n]: the id to be fed next
     index: Tensor  # int64 [n]: tokens generated so far; with `seed` it keys the random numbers
     done: Tensor  # bool [n]: the row has ended (or is empty): its state stands still
@@ -109,9 +108,14 @@ class Kernels(Protocol):
         ...
 
 
+def runs_triton(device: torch.device) -> bool:
+    """Whether a device runs Triton's kernels: a CUDA one, where Triton is installed (torch for CPUs comes without)."""
+    return device.type == "cuda" and importlib.util.find_spec("triton") is not None
+
+
 def select(device: torch.device) -> Kernels:
-    """The fastest kernels that work on a device: Triton's on CUDA where it is installed, else `plain`."""
-    if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
+    """The fastest kernels that work on a device: Triton's, else `plain`."""
+    if runs_triton(device):
         from workers.engines.maya1.kernels import fast
 
         return fast

@@ -32,7 +32,8 @@ def _decode_attention(
     index = tl.arange(0, QUERIES)[:, None]
     token = tl.arange(0, BLOCK)
     known = tl.load(positions + row) + 1
-    stretch = tl.load(slots + row) * length
+    slot = tl.load(slots + row)
+    own_scales = (slot * kv_heads + head) * length  # times two: K's and V's side by side
     lines = (row * kv_heads + head) * SHARE + index
     q = tl.load(query + lines * WIDTH + column[None, :], index < SHARE, other=0.0)
     if QUANTISED:
@@ -42,13 +43,14 @@ def _decode_attention(
     total = tl.zeros((QUERIES, WIDTH), tl.float32)
     for start in range(0, known, BLOCK):
         inside = start + token < known
-        pair = ((stretch + start + token) * kv_heads + head) * 2
+        pair = ((slot * length + start + token) * kv_heads + head) * 2
         place = cache + pair[:, None] * WIDTH + column[None, :]
+        scale = (own_scales + start + token) * 2
         k = tl.load(place, inside[:, None], other=0.0).to(q.dtype)
         v = tl.load(place + WIDTH, inside[:, None], other=0.0).to(q.dtype)
         scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scaling
         if QUANTISED:
-            scores *= tl.load(scales + pair, inside, other=0.0)[None, :]
+            scores *= tl.load(scales + scale, inside, other=0.0)[None, :]
         scores = tl.where(inside[None, :], scores, float("-inf"))
         above = tl.maximum(largest, tl.max(scores, 1))
         p = tl.exp2(scores - above[:, None])
@@ -56,7 +58,7 @@ def _decode_attention(
         mass = mass * shrink + tl.sum(p, 1)
         largest = above
         if QUANTISED:
-            v_scale = tl.load(scales + pair + 1, inside, other=0.0)
+            v_scale = tl.load(scales + scale + 1, inside, other=0.0)
             most = tl.maximum(tl.max(v_scale, 0), 1e-30)  # so that a product with it stays within fp16
             p *= (v_scale / most)[None, :]
             total = total * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee") * most

@@ -49,16 +49,21 @@ def rope_and_store(qkv: Tensor, rotation: Tensor, cache: LayerCache, slot: Tenso
         cache.data[slot, position] = pair
     else:
         values, scale = quantise(pair, cache.data.dtype)
-        cache.data[slot, position] = values
-        cache.scale[slot, position] = scale.squeeze(-1)
+        movable(cache.data)[slot, position] = movable(values)
+        cache.scale[slot, :, position] = scale.squeeze(-1)
     return turned[:, :-kv_heads]
+
+
+def movable(data: Tensor) -> Tensor:
+    """The same bytes in a type that every torch can index: 8-bit floats are not among them before 2.7."""
+    return data.view(torch.uint8) if data.dtype == FP8 else data
 
 
 def read(cache: LayerCache, slot: Tensor, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Keys and values of the first `length` positions of some slots: two of [n, length, V, D], unquantised."""
-    pair = cache.data[slot, :length]
+    pair = movable(cache.data)[slot, :length].view(cache.data.dtype)
     if cache.scale is not None:
-        pair = pair.float() * cache.scale[slot, :length].unsqueeze(-1)
+        pair = pair.float() * cache.scale[slot, :, :length].transpose(1, 2).unsqueeze(-1)
     keys, values = pair.to(dtype).unbind(3)
     return keys, values
 

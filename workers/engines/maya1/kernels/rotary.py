@@ -46,14 +46,15 @@ def _rope_and_store(
         tl.store(place, first, inside)
         tl.store(place + WIDTH // 2, second, inside)
     else:
-        pair = ((tl.load(slots + row) * length + position) * heads + head) * 2 + group - groups
-        stored = cache + pair * WIDTH + column
+        slot = tl.load(slots + row)
+        which = group - groups  # 0: keys, 1: values
+        stored = cache + (((slot * length + position) * heads + head) * 2 + which) * WIDTH + column
         if LARGEST > 0:
             a = first.to(tl.float32)
             b = second.to(tl.float32)
             largest = tl.maximum(tl.max(tl.abs(a), 1), tl.max(tl.abs(b), 1))[:, None]
             scale = tl.maximum(largest, 1e-12) / LARGEST
-            tl.store(scales + pair, scale, head < heads)
+            tl.store(scales + ((slot * heads + head) * length + position) * 2 + which, scale, head < heads)
             _store_8_bit(stored, a, scale, inside, LARGEST)
             _store_8_bit(stored + WIDTH // 2, b, scale, inside, LARGEST)
         else:
@@ -64,9 +65,7 @@ def _rope_and_store(
 @triton.jit
 def _store_8_bit(place, value, scale, inside, LARGEST: tl.constexpr):
     value = tl.div_rn(value, tl.zeros_like(value) + scale)
-    if (
-        LARGEST == 127
-    ):  # to the nearest whole number, halves to the even one, as fp32 itself rounds beyond 2**23
+    if LARGEST == 127:  # to the nearest whole number, halves to the even one: fp32 rounds so beyond 2**23
         value = (value + 12582912.0) - 12582912.0
     tl.store(place, value.to(place.dtype.element_ty), inside)
 

@@ -8,9 +8,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 
+from workers.engines.maya1 import kernels
 from workers.engines.maya1.vocoder import codec, onnx_export, snac, tensorrt
 
-Backend = Literal["torch", "tensorrt", "auto"]
+Backend = Literal["torch", "tensorrt"]
 
 
 class Vocoder(Protocol):
@@ -35,40 +36,28 @@ class Vocoder(Protocol):
 
 
 def load(
-    path: Path, device: torch.device, cache: Path, *, backend: Backend = "auto", noise: bool = True
+    path: Path, device: torch.device, cache: Path, *, backend: Backend = "torch", noise: bool = True
 ) -> Vocoder:
     """The SNAC checkpoint of a directory, ready to decode on the device: fp16 on CUDA, fp32 elsewhere.
 
     noise: with the decoder's own noise, seeded by take, or without any. Backend `tensorrt` keeps its engines under
-    `cache` and builds what is missing; `auto` takes TensorRT where a fitting engine lies there already.
-    Raises snac.CodecUnusableError and tensorrt.TensorRTError.
+    `cache` and builds what is missing. Raises snac.CodecUnusableError and tensorrt.TensorRTError.
     """
     engine = None
-    cuda = device.type == "cuda"
-    if backend == "tensorrt" and not cuda:
-        raise tensorrt.TensorRTError(reason=f"its engines run on CUDA devices, not on {device}")
-    if backend != "torch" and cuda:
-        engine = find(path, cache, noise=noise) if backend == "auto" else build(path, cache, noise=noise)
-
-    def make(decoder: snac.Decoder) -> codec.Sound:
-        if engine is not None:
-            return tensorrt.Runner(engine)
-        if cuda:
-            from workers.engines.maya1.vocoder import fused  # Triton, which torch for CPUs comes without
-
-            return fused.Decoder(decoder)
-        return decoder
-
-    return codec.SnacVocoder(path, device, noise, make)
+    if backend == "tensorrt":
+        if device.type != "cuda":
+            raise tensorrt.TensorRTError(reason=f"its engines run on CUDA devices, not on {device}")
+        engine = build(path, cache, device, noise=noise)
+    return codec.SnacVocoder(path, device, noise, lambda decoder: _sound(decoder, device, engine))
 
 
-def build(path: Path, cache: Path, *, noise: bool = True) -> Path:
+def build(path: Path, cache: Path, device: torch.device, *, noise: bool = True) -> Path:
     """The TensorRT engine of the SNAC checkpoint of a directory, made under `cache` unless it is there.
 
     Raises snac.CodecUnusableError and tensorrt.TensorRTError.
     """
     tensorrt.library()  # so that its lack is told before the work is done
-    graph = _graph(path, cache, noise)
+    graph = cache / f"snac-{snac.digest(path)[:16]}-fp16{'-noise' if noise else ''}.onnx"
     if not graph.exists():
         if find_spec("onnx") is None or find_spec("onnxscript") is None:
             raise tensorrt.TensorRTError(
@@ -76,18 +65,15 @@ def build(path: Path, cache: Path, *, noise: bool = True) -> Path:
             )
         _, decoder = snac.load(path)
         onnx_export.export(decoder.to_half(), graph, noise=noise)
-    return tensorrt.build(graph, cache)
+    return tensorrt.build(graph, cache, device)
 
 
-def find(path: Path, cache: Path, *, noise: bool = True) -> Path | None:
-    """The engine that `build` made, if it is there and the TensorRT that made it still is."""
-    graph = _graph(path, cache, noise)
-    try:
-        engine = tensorrt.engine_path(graph, cache) if graph.exists() else None
-    except tensorrt.TensorRTError:
-        return None
-    return engine if engine is not None and engine.exists() else None
+def _sound(decoder: snac.Decoder, device: torch.device, engine: Path | None) -> codec.Sound:
+    """What computes the decoder on a device."""
+    if engine is not None:
+        return tensorrt.Runner(engine, device)
+    if kernels.runs_triton(device):
+        from workers.engines.maya1.vocoder import fused
 
-
-def _graph(path: Path, cache: Path, noise: bool) -> Path:
-    return cache / f"snac-{snac.digest(path)[:16]}-fp16{'-noise' if noise else ''}.onnx"
+        return fused.Decoder(decoder)
+    return decoder

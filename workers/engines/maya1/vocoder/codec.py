@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.engines.maya1 import constants
+from workers.engines.maya1 import constants, faults
 from workers.engines.maya1.vocoder import blocks, noise, snac
 
 BUDGET = 1024  # frames of one batch, 87 s of sound: about 1.6 GB of activations in fp16
+LEAST = 32  # frames that memory must do for
 
 Sound = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # `snac.Decoder.forward`, whatever computes it
 
@@ -32,7 +33,7 @@ class SnacVocoder:
         self.config = decoder.config
         half = device.type == "cuda"
         self.device = device
-        self.budget = budget
+        self.budget = self._most = budget
         self.noisy = noisy and self.config.noise
         self._latents = (latents.half() if half else latents).to(device)
         self._sound = make_sound((decoder.to_half() if half else decoder).to(device))
@@ -54,26 +55,30 @@ class SnacVocoder:
     def decode(self, codes: Sequence[np.ndarray], seeds: Sequence[int]) -> list[np.ndarray]:
         """See `Vocoder.decode`. Raises ValueError for codes of another shape or out of range.
 
-        Where the device's memory does not do, batches become smaller from then on.
+        Where the device's memory does not do, batches become smaller from then on, and blocks with them.
         """
         for take in codes:
             if take.ndim != 2 or take.shape[1] != constants.FRAME:
                 raise ValueError(f"expected codes of shape [frames, {constants.FRAME}], got {list(take.shape)}")
             if take.size and not 0 <= take.min() <= take.max() < self.config.codebook_size:
                 raise ValueError(f"codes outside 0 .. {self.config.codebook_size - 1}")
-        try:
-            return self._sounds(codes, seeds)
-        except torch.OutOfMemoryError:
-            if self.budget <= blocks.BLOCK:
-                raise
-        self.budget //= 2
-        torch.cuda.empty_cache()
-        return self.decode(codes, seeds)
+        while True:
+            try:
+                return self._sounds(codes, seeds)
+            except RuntimeError as error:
+                if not faults.is_out_of_memory(error):
+                    raise
+                if self.budget < 2 * LEAST:
+                    self.budget = self._most  # who makes room and calls again finds out how much there is then
+                    raise
+            self.budget //= 2
+            torch.cuda.empty_cache()
 
     def _sounds(self, codes: Sequence[np.ndarray], seeds: Sequence[int]) -> list[np.ndarray]:
         samples = self.config.frame_samples
         sounds = [np.zeros(len(take) * samples, dtype=np.float32) for take in codes]
-        pieces = list(blocks.cut([len(take) for take in codes]))
+        most = min(blocks.BLOCK, self.budget - 2 * blocks.CONTEXT)
+        pieces = list(blocks.cut([len(take) for take in codes], most))
         for batch in blocks.group(pieces, self.budget):
             for block, sound in zip(batch, self._decode(batch, codes, seeds), strict=True):
                 kept = slice(block.keep_from * samples, block.keep_to * samples)

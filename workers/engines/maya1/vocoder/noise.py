@@ -7,7 +7,7 @@ Box and Muller: of the uniform a, b, c, d of a counter come r(a) cos(b), r(a) si
 import torch
 from torch import Tensor
 
-from workers.engines.maya1 import sampler
+from workers.engines.maya1 import kernels, sampler
 
 KEY = 0x736E6163  # "snac": the seed's other numbers have drawn the take's codes
 TURN = 2 * torch.pi
@@ -15,11 +15,11 @@ TURN = 2 * torch.pi
 
 def normal(seeds: Tensor, starts: Tensor, steps: int, values: int) -> Tensor:
     """fp32 [batch, steps, values] (a multiple of 4), from each row's own start. seeds and starts: int64 [batch]."""
-    if seeds.device.type == "cuda":
-        from workers.engines.maya1.vocoder import noise_kernel  # Triton, which torch for CPUs comes without
+    if kernels.runs_triton(seeds.device):
+        from workers.engines.maya1.vocoder import noise_kernel
 
         return noise_kernel.normal(seeds, starts, steps, values, KEY, TURN)
-    step = (starts[:, None] + torch.arange(steps)).flatten()
+    step = (starts[:, None] + torch.arange(steps, device=starts.device)).flatten()
     uniform = sampler.uniform((seeds ^ KEY).repeat_interleave(steps), step, values).view(
         len(seeds), steps, -1, 2
     )

@@ -6,8 +6,7 @@ engines are built ahead of time on any machine and finished by the GPU's own com
 
 import hashlib
 import importlib
-import logging
-from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ LIBRARIES = "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"
 BUCKETS = (64, 128, blocks.BLOCK + 2 * blocks.CONTEXT)  # frames; the largest holds every block
 BUDGET = 1024  # frames of one execution, padding included: bounds the engine's memory
 WORKSPACE = 2 << 30  # bytes
-
-log = logging.getLogger(__name__)
 
 
 class TensorRTError(errors.InputError):
@@ -42,13 +39,13 @@ def library() -> Any:
     )
 
 
-def engine_path(onnx: Path, cache: Path) -> Path:
-    """Where the engine of that graph lies, for the TensorRT installed and, where it matters, for this GPU."""
+def engine_path(onnx: Path, cache: Path, device: torch.device) -> Path:
+    """Where the engine of that graph lies, for the TensorRT installed and, where it matters, for that GPU."""
     trt = library()
     if _ahead(trt):
         flavour = f"rtx-{trt.__version__}-ahead-of-time"
-    elif torch.cuda.is_available():
-        flavour = f"{trt.__version__}-{torch.cuda.get_device_name().replace(' ', '-').lower()}"
+    elif device.type == "cuda":
+        flavour = f"{trt.__version__}-{torch.cuda.get_device_name(device).replace(' ', '-').lower()}"
     else:
         raise TensorRTError(
             reason="tensorrt builds its engines on a GPU, and there is none; tensorrt-rtx needs none"
@@ -56,16 +53,21 @@ def engine_path(onnx: Path, cache: Path) -> Path:
     return cache / f"snac-{hashlib.sha256(onnx.read_bytes()).hexdigest()[:16]}-{flavour}.engine"
 
 
-def build(onnx: Path, cache: Path, buckets: Sequence[int] = BUCKETS, budget: int = BUDGET) -> Path:
+def build(onnx: Path, cache: Path, device: torch.device) -> Path:
     """Build the engine of an ONNX graph (see `onnx_export`) unless it is there; a minute or two on a GPU.
 
     Raises TensorRTError.
     """
-    target = engine_path(onnx, cache)
-    if target.exists():
-        return target
+    target = engine_path(onnx, cache, device)
+    if not target.exists():
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            _build(onnx, target)
+    return target
+
+
+def _build(onnx: Path, target: Path) -> None:
     trt = library()
-    logger = _logger(trt)
+    logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
@@ -74,21 +76,21 @@ def build(onnx: Path, cache: Path, buckets: Sequence[int] = BUCKETS, budget: int
         raise TensorRTError(reason=f"it does not understand {onnx}: {reasons}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)
-    for frames in buckets:
-        config.add_optimization_profile(_profile(builder, network, frames, max(1, budget // frames)))
+    for frames in BUCKETS:
+        config.add_optimization_profile(_profile(builder, network, frames, BUDGET // frames))
     timings = target.with_suffix(".timings")
     if not _ahead(trt):  # TensorRT for RTX times kernels where the engine runs
         known = timings.read_bytes() if timings.exists() else b""
         config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise TensorRTError(reason=f"building an engine of {onnx} failed; its log says why")
-    cache.mkdir(parents=True, exist_ok=True)
+        raise TensorRTError(reason=f"building an engine of {onnx} failed; it has said why")
+    target.parent.mkdir(parents=True, exist_ok=True)
     if not _ahead(trt):
         timings.write_bytes(config.get_timing_cache().serialize())
     partial = target.with_suffix(".partial")
     partial.write_bytes(plan)
-    return partial.replace(target)
+    partial.replace(target)
 
 
 def _ahead(trt: Any) -> bool:
@@ -112,15 +114,16 @@ def _profile(builder: Any, network: Any, frames: int, rows: int) -> Any:
 
 
 class Runner:
-    """An engine on the current GPU; called like `snac.Decoder`."""
+    """An engine on a GPU; called like `snac.Decoder`, with that GPU the current one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: torch.device) -> None:
         trt = library()
-        self._runtime = trt.Runtime(_logger(trt))
-        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
-        if self._engine is None:
-            raise TensorRTError(reason=f"{path} cannot be loaded here; delete it to have it built again")
-        self._context = self._engine.create_execution_context()
+        self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+        with torch.cuda.device(device):
+            self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+            if self._engine is None:
+                raise TensorRTError(reason=f"{path} cannot be loaded here; delete it to have it built again")
+            self._context = self._engine.create_execution_context()
         profiles = range(self._engine.num_optimization_profiles)
         self._limits = [self._engine.get_tensor_profile_shape("latent", index)[2] for index in profiles]
 
@@ -144,20 +147,5 @@ class Runner:
         sound = torch.empty(shape, device=inputs["latent"].device)
         context.set_tensor_address("sound", sound.data_ptr())
         if not context.execute_async_v3(stream):
-            raise TensorRTError(reason="an execution failed; its log says why")
+            raise TensorRTError(reason="an execution failed; it has said why")
         return sound
-
-
-def _logger(trt: Any) -> Any:
-    """TensorRT's messages, as our log's."""
-    levels = {
-        trt.ILogger.Severity.INTERNAL_ERROR: logging.ERROR,
-        trt.ILogger.Severity.ERROR: logging.ERROR,
-        trt.ILogger.Severity.WARNING: logging.INFO,  # mostly about its own choices
-    }
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def log(self, severity: Any, message: str) -> None:
-            log.log(levels.get(severity, logging.DEBUG), "TensorRT: %s", message)
-
-    return Logger()
