@@ -181,6 +181,8 @@ def list_deliveries(place: Place, failed: bool, endpoint_id: int | None, limit: 
 def redeliver(place: Place, delivery_ids: tuple[int, ...], endpoint_id: int | None, as_json: bool) -> None:
     """Send DELIVERY once more, with the same webhook-id, whether or not it was taken before.
 
+    One that is being sent just now is left as it is, and does not count.
+
     \b
     Example:
       voicemill webhooks redeliver 17
@@ -189,9 +191,7 @@ def redeliver(place: Place, delivery_ids: tuple[int, ...], endpoint_id: int | No
         raise click.UsageError("Say which: DELIVERY, or --failed ENDPOINT.")
     database = _database(place)
     with database.write() as connection:
-        for delivery_id in delivery_ids:
-            deliveries.redeliver(connection, delivery_id)
-        count = len(delivery_ids)
+        count = sum(deliveries.redeliver(connection, delivery_id) for delivery_id in sorted(set(delivery_ids)))
         if endpoint_id is not None:
             count += deliveries.redeliver_failed(connection, endpoint_id)
     if place.is_embedded:  # there is no worker that would do it

@@ -118,8 +118,8 @@ def latest(
     return list(connection.execute(query.order_by(Delivery.id.desc()).limit(limit)))
 
 
-def redeliver(connection: sa.Connection, delivery_id: int) -> None:
-    """Send an event once more, with the same id and all its attempts, as soon as may be.
+def redeliver(connection: sa.Connection, delivery_id: int) -> bool:
+    """Send an event once more, with the same id and all its attempts, as soon as may be. False: it is being sent now.
 
     Raises UnknownDeliveryError, EndpointDisabledError.
     """
@@ -127,7 +127,7 @@ def redeliver(connection: sa.Connection, delivery_id: int) -> None:
     endpoint_id = connection.execute(query).scalar_one_or_none()
     if endpoint_id is None:
         raise UnknownDeliveryError(delivery_id=delivery_id)
-    _again(connection, endpoint_id, Delivery.id == delivery_id, Delivery.state != State.SENDING)
+    return _again(connection, endpoint_id, Delivery.id == delivery_id, Delivery.state != State.SENDING) == 1
 
 
 def redeliver_failed(connection: sa.Connection, endpoint_id: int) -> int:

@@ -429,6 +429,18 @@ def remove_vhost(management_url: str, name: str) -> None:
     _manage(f"{management_url}/api/vhosts/{name}", "DELETE", {})
 
 
+def add_user(management_url: str, name: str, password: str, vhost: str) -> None:
+    """Make a user of a RabbitMQ who may use a vhost, and see it in the management."""
+    _manage(f"{management_url}/api/users/{name}", "PUT", {"password": password, "tags": "management"})
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    _manage(f"{management_url}/api/permissions/{vhost}/{name}", "PUT", everything)
+
+
+def remove_user(management_url: str, name: str) -> None:
+    """Remove a user."""
+    _manage(f"{management_url}/api/users/{name}", "DELETE", {})
+
+
 def _manage(url: str, method: str, body: dict[str, str]) -> None:
     """One request to RabbitMQ's management API, as guest."""
     request = urllib.request.Request(

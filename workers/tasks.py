@@ -43,23 +43,30 @@ def render(batch_id: int, pool: str) -> str:
         with station.at_work(f"batch {chosen}"):
             report = rendering.run(mill, chosen, station.stop)
     except errors.VoicemillError:
+        _end_if_broken(mill)
         station.stop.wait(PAUSE_SECONDS)  # a full store, say, would fail the next batch as well
         raise
+    for half in report.halves if report is not None else []:
+        bell.render(app, half, pool, "half of a batch that broke the engine")
+    _end_if_broken(mill)
     bell.plan(app, pool)
     _ring_for_delivery(station)
     if report is None:
         return "nothing to do: another worker has it, or it is finished"
-    for half in report.halves:
-        bell.render(app, half, pool, "half of a batch that broke the engine")
-    if report.device_fault is not None:  # no acknowledgement, no clean-up: nothing here can be trusted any more
-        log.critical("%s This process ends; its supervisor starts a fresh one.", report.device_fault)
-        os._exit(WorkerExit.DEVICE_FAULT)
     return f"batch {report.batch_id}: {report.line()}"
 
 
-@app.task(name="assemble")
+def _end_if_broken(mill: rendering.Mill) -> None:
+    """End this process after a fault of its device: no acknowledgement, no clean-up, nothing here can be trusted now."""
+    if mill.fault.reason is not None:
+        log.critical("%s This process ends; its supervisor starts a fresh one.", mill.fault.reason)
+        os._exit(WorkerExit.DEVICE_FAULT)
+
+
+# Acknowledged at once: a book may take longer than any broker waits, and the sweep rings for what is lost.
+@app.task(name="assemble", acks_late=False)
 def assemble() -> str:
-    """Assemble jobs that are rendered, as long as there are any."""
+    """Assemble jobs that are rendered, as long as there are any; what has ended is told of meanwhile."""
     station = _open()
     done = 0
     with station.at_work("assembly"):
@@ -68,15 +75,16 @@ def assemble() -> str:
             done += found
             if not found:
                 break
-    _ring_for_delivery(station)
+            _ring_for_delivery(station)
     return f"{done} jobs assembled" if done else "nothing to do"
 
 
-@app.task(name="deliver")
+@app.task(name="deliver", acks_late=False)
 def deliver() -> str:
-    """Send the webhooks that are due."""
+    """Send the webhooks that are due, and ring again where there are more of them than one task sends."""
     station = _open()
     tally = delivering.due(station.database, settings.load(WebhookSettings), stop=station.stop)
+    _ring_for_delivery(station)
     return f"{tally.delivered} delivered, {tally.failed} failed"
 
 
@@ -113,14 +121,14 @@ class OpenStation(bootsteps.StartStopStep):
         spec = next(
             (spec for spec in registry.specs().values() if broker.render_queue(spec.pool) in reads), None
         )
-        if spec is None and broker.ASSEMBLE not in reads:
+        if spec is None and reads.isdisjoint({broker.ASSEMBLE, broker.DELIVER}):
             return
         try:
             _station = open_station(spec, ring=_ring_for_assembly, ended=lambda corpora: None, leave=_leave)
         except errors.InputError as error:  # settings, weights: a new process would fail in the same way
             log.critical("%s", error)
             raise SystemExit(WorkerExit.MODEL_FAILED) from error
-        log.info("ready: %s", "assembly" if spec is None else f"engine {spec.name}")
+        log.info("ready: %s", ", ".join(sorted(reads)) if spec is None else f"engine {spec.name}")
 
 
 app.steps["worker"].add(OpenStation)

@@ -109,6 +109,17 @@ def test_what_failed_is_listed_and_delivered_again(run, told, receiver, database
     assert told("list") == []
 
 
+def test_what_is_being_sent_is_not_counted_as_delivered_again(told, receiver, database):
+    told("add", receiver.url)
+    happen(database)
+    happen(database)
+    with database.write() as connection:
+        (claimed,) = deliveries.claim(connection, 1, 60.0)
+    assert told("redeliver", str(claimed.id)) == {"deliveries": 0}
+    other = str(claimed.id + 1)
+    assert told("redeliver", str(claimed.id), other, other) == {"deliveries": 1}
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

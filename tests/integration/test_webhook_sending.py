@@ -90,11 +90,32 @@ def test_what_is_no_answer_fails_in_time(behaviour, error):
         receivers.dribbles(b"HTTP/1.1 200 OK\r\n\r\n"),
         receivers.dribbles(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
         receivers.says(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\ncut"),
+        receivers.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello"),
+        receivers.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-" + b"F" * 99 + b"\r\n"),
+        receivers.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"F" * 99 + b"\r\nx"),
+        receivers.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nmany\r\nhello"),
     ],
 )
 def test_once_the_status_is_said_the_rest_of_the_answer_does_not_matter(behaviour):
     with receivers.Receiver(behaviour=behaviour) as receiver:
         assert post(receiver.url, **HASTY).accepted
+
+
+def test_a_refusal_with_a_body_that_cannot_be_read_is_a_refusal():
+    said = b"HTTP/1.1 503 No\r\nRetry-After: 7\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello"
+    with receivers.Receiver(behaviour=receivers.says(said)) as receiver:
+        assert post(receiver.url) == send.Answer(status=503, retry_after=7.0, body="")
+
+
+@pytest.mark.parametrize("broken", [TypeError, IndexError, RecursionError])
+def test_whatever_a_parser_makes_of_an_answer_is_an_answer(monkeypatch, broken):
+    def stumble(_text):
+        raise broken
+
+    monkeypatch.setattr(send, "parsedate_to_datetime", stumble)  # it did, in Pythons before ours
+    with receivers.Receiver(behaviour=receivers.answers(429, {"Retry-After": "tomorrow"})) as receiver:
+        answer = post(receiver.url)
+    assert (answer.status, answer.error) == (None, f"its answer cannot be read: {broken.__name__}")
 
 
 @pytest.mark.parametrize("status", [200, 500])

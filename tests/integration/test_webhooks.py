@@ -12,8 +12,10 @@ import traceback
 
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 from standardwebhooks import Webhook
 
+from scheduler import accept
 from storage import deliveries, endpoints, outbox, signing, states
 from storage.database import Database, now
 from storage.models import Corpus, Delivery, Endpoint, Event, Job
@@ -126,6 +128,25 @@ def test_events_go_to_endpoints_of_all_corpora_and_to_those_that_the_corpus_name
         assert sorted(everything.ids) == sorted([about_mine, about_other])
         assert named.ids == [about_mine]
         assert everything.problems == named.problems == []
+
+
+def test_a_webhook_that_is_named_when_a_corpus_is_submitted_again_hears_of_it_too(database, receiver):
+    def submit(webhook=None, text="A text."):
+        return corpus_maker.accepted(database, [text], name="mine", webhook=webhook)
+
+    first = submit()
+    assert first.created
+    again = submit(receiver.url)
+    assert (again.id, again.created) == (first.id, False)
+    receiver.secret = again.secret.get_secret_value()
+    assert submit(receiver.url).secret is None
+    with pytest.raises(accept.NameTakenError):
+        submit(receiver.url + "&other", "Another text.")
+    with database.read() as connection:
+        assert [row.url for row in endpoints.each(connection)] == [receiver.url]
+    ids = happen(database, corpus_id=first.id)
+    assert deliver.due(database, settings()) == deliver.Tally(delivered=1)
+    assert (receiver.ids, receiver.problems) == (ids, [])
 
 
 def test_what_is_told_of_a_job(database, receiver):
@@ -304,6 +325,16 @@ def test_after_the_last_attempt_it_has_failed_and_can_be_delivered_by_hand(sqlit
     assert receiver.ids == [message_id] * 11
 
 
+def test_what_is_being_sent_is_not_sent_again_by_hand_and_does_not_count(database, receiver):
+    add(database, receiver)
+    happen(database, 2)
+    with database.write() as connection:
+        (claimed,) = deliveries.claim(connection, 1, 60.0)
+        assert not deliveries.redeliver(connection, claimed.id)
+        assert deliveries.redeliver(connection, claimed.id + 1)
+    assert [row.state for row in rows(database)] == ["sending", "pending"]
+
+
 def test_410_disables_the_endpoint_and_what_was_missed_can_be_sent_later(database, receiver):
     endpoint_id = add(database, receiver)
     receiver.behaviour = receivers.answers(410)
@@ -357,6 +388,59 @@ def test_a_dead_endpoint_delays_no_other(database):
         dead._released.set()
         work.join()
         assert alive.problems == dead.problems == []
+
+
+def test_a_hostile_endpoint_stops_no_other(database):
+    said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello"
+    with receivers.Receiver(behaviour=receivers.says(said)) as hostile, receivers.Receiver() as good:
+        add(database, hostile)
+        add(database, good)
+        ids = happen(database, 30)
+        assert deliver.due(database, settings()) == deliver.Tally(delivered=60)
+        assert sorted(good.ids) == sorted(hostile.ids) == sorted(ids)
+        assert good.problems == []
+
+
+def test_a_delivery_that_breaks_is_a_failed_attempt_of_its_own_and_stops_no_other(database, caplog):
+    with receivers.Receiver() as never, receivers.Receiver() as good:
+        broken = add(database, never)
+        add(database, good)
+        with database.write() as connection:  # nobody can sign with it
+            no_secret = sa.update(Endpoint).where(Endpoint.id == broken)
+            connection.execute(no_secret.values(secret=SecretStr("whsec_x")))
+        ids = happen(database, 30)
+        tally = deliver.due(database, settings())
+        assert sorted(good.ids) == sorted(ids)
+        assert never.requests == []
+    assert (tally.delivered, 0 < tally.failed < 30) == (30, True)
+    tried = [row for row in rows(database) if row.endpoint_id == broken and row.attempts]
+    assert {(row.state, row.attempts, row.error) for row in tried} == {("pending", 1, "unexpected Error")}
+    assert len(tried) == tally.failed == endpoint(database, broken).failures
+    assert caplog.text.count("broke\nTraceback") == tally.failed
+
+
+def test_an_attempt_that_cannot_be_recorded_stops_no_other_and_is_made_again(database, caplog):
+    with receivers.Receiver() as lost, receivers.Receiver() as good:
+        broken = add(database, lost)
+        add(database, good)
+
+        class Forgetful(deliver.Post):
+            def _record(self, connection, claimed, answer):
+                if claimed.endpoint_id == broken:
+                    raise LookupError
+                return super()._record(connection, claimed, answer)
+
+        (message_id,) = happen(database)
+        ids = [message_id, *happen(database, 20)]
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(deliver, "Post", Forgetful)
+            assert deliver.due(database, settings()) == deliver.Tally(delivered=21, failed=deliveries.AT_ONCE)
+        assert sorted(good.ids) == sorted(ids)
+        assert "could not be recorded" in caplog.text
+        lost.requests.clear()
+        advance(database, settings().lease_seconds)
+        assert deliver.due(database, settings()) == deliver.Tally(delivered=21)
+        assert sorted(lost.ids) == sorted(ids)
 
 
 def test_an_endpoint_that_is_down_does_not_burn_the_attempts_of_every_event(database, receiver):

@@ -64,6 +64,18 @@ def test_a_line_may_spell_out_every_file() -> None:
     ]
 
 
+def test_a_corpus_may_spell_out_every_file_of_lines_that_name_none() -> None:
+    corpus = {"deliverables": [{"format": "m4b", "loudness": -16}, {"format": "mp3"}], "format": "wav"}
+    both = [("m4b", "64k", None, -16.0, None, ""), ("mp3", "64k", None, None, None, "")]
+    assert brief(resolved({"seed": 7}, **corpus)) == both
+    louder = [("m4b", "64k", None, -16.0, None, ""), ("mp3", "64k", None, -20.0, None, "")]
+    assert brief(resolved({"loudness": -20}, **corpus)) == louder
+    assert brief(resolved({"format": "opus"}, **corpus)) == [("opus", "48k", None, None, None, "")]
+    assert brief(resolved({"preset": "acx"}, **corpus)) == [("mp3", "192k", 44100, None, "acx", "")]
+    line = [{"format": "flac"}]
+    assert brief(resolved({"deliverables": line}, **corpus)) == [("flac", None, None, None, None, "")]
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
@@ -84,6 +96,9 @@ def test_a_line_may_spell_out_every_file() -> None:
 def test_what_cannot_be_made_is_refused_with_its_reason(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(errors.InputError, match=reason):
         resolved(given)
+    if "deliverables" in given:
+        with pytest.raises(errors.InputError, match=reason):
+            resolved(**given)
 
 
 def test_every_format_knows_the_rates_that_it_takes() -> None:

@@ -60,8 +60,19 @@ class Post:
         claimed = round_.claimed
         if time.monotonic() > round_.send_before:
             return None  # we were stopped for so long that somebody else may send it by now
+        try:
+            return self._recorded(claimed, self._sent(claimed))
+        except errors.VoicemillError:  # the database is away: nothing can be recorded, and the lease runs out
+            raise
+        except Exception as error:  # of this one alone: counted like any other failure, so that it ends
+            log.exception("webhook %s to endpoint %d broke", claimed.message_id, claimed.endpoint_id)
+            return self._recorded(claimed, send.Answer(error=f"unexpected {type(error).__name__}"))
+
+    def _sent(self, claimed: deliveries.Claimed) -> send.Answer:
         headers = sign.headers(claimed.message_id, claimed.at, claimed.body, claimed.secrets)
-        answer = self._sender.post(claimed.url, headers, claimed.body.encode())
+        return self._sender.post(claimed.url, headers, claimed.body.encode())
+
+    def _recorded(self, claimed: deliveries.Claimed, answer: send.Answer) -> bool | None:
         recorded = self._database.run(lambda connection: self._record(connection, claimed, answer))
         return answer.accepted if recorded else None
 
@@ -147,7 +158,7 @@ def due(
             if not running:
                 return tally
             ended, running = futures.wait(running, POLL, futures.FIRST_COMPLETED)
-            _count(tally, [future.result() for future in ended])
+            _count(tally, [_outcome(future) for future in ended])
 
 
 def trial(database: Database, settings: WebhookSettings, endpoint_id: int) -> send.Answer:
@@ -166,6 +177,17 @@ def host(url: str) -> str:
         return targets.parse(url).authority
     except errors.InputError:
         return "a bad URL"
+
+
+def _outcome(attempt: "futures.Future[bool | None]") -> bool | None:
+    """Whether it was taken. What breaks one attempt keeps no other from being made; its lease runs out."""
+    try:
+        return attempt.result()
+    except errors.VoicemillError as error:
+        log.warning("what came of a webhook could not be recorded: %s", error)
+    except Exception:
+        log.exception("what came of a webhook could not be recorded")
+    return False
 
 
 def _count(tally: Tally, results: Sequence[bool | None]) -> None:

@@ -127,11 +127,16 @@ def _write(connection: socket.socket, request: bytes, deadline: float) -> None:
 def _read(connection: socket.socket, deadline: float) -> Answer:
     source = io.BufferedReader(_Incoming(connection, deadline))
     response = http.client.HTTPResponse(cast(socket.socket, _File(source)), method="POST")
-    response.begin()
-    retry_after = _seconds(response.headers.get("Retry-After"))
+    try:
+        response.begin()
+        retry_after = _seconds(response.headers.get("Retry-After"))
+    except (OSError, http.client.HTTPException):
+        raise
+    except Exception as error:  # the peer chose every byte that the parsers have stumbled over
+        return Answer(error=f"its answer cannot be read: {type(error).__name__}")
     try:
         body = response.read(READ_BYTES)
-    except (OSError, http.client.HTTPException):
+    except Exception:  # a chunk of -5 bytes is a ValueError
         body = b""  # the status has been said; the rest is only for people
     return Answer(status=response.status, retry_after=retry_after, body=_shown(body))
 
