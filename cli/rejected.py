@@ -21,10 +21,14 @@ def command(place: Place, limit: int, as_json: bool) -> None:
       voicemill rejected --json
     """
     with place.database().read() as connection:
-        total = rejections.count(connection)
+        total, kept = rejections.total(connection), rejections.kept(connection)
         rows = rejections.newest(connection, limit)
     if as_json:
-        show.print_json({"total": total, "messages": [dict(row._mapping) for row in rows]})
+        show.print_json({"total": total, "kept": kept, "messages": [dict(row._mapping) for row in rows]})
         return
     show.table(("NUMBER", "CORPUS", "REASON"), [(row.id, row.corpus or "", row.reason) for row in rows])
-    show.out.print(f"{total} messages were rejected" if total else "No message was rejected.")
+    if not total:
+        show.out.print("No message was rejected.")
+        return
+    told = "1 message was rejected" if total == 1 else f"{total} messages were rejected"
+    show.out.print(told if kept == total else f"{told}; the last {kept} are kept")

@@ -1,5 +1,6 @@
 """Who is rung for what, and when again: the scheduler's side of the doorbell."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from celery import Celery
@@ -8,7 +9,7 @@ from scheduler import planner
 from scheduler.settings import SchedulerSettings
 from storage import batches, deliveries, fleet, jobs, segments, settings
 from storage.database import Database
-from workers import bell
+from workers import bell, broker
 from workers.engines import registry
 from workers.engines.engine import EngineSpec
 
@@ -55,15 +56,28 @@ def ring_for_batches(app: Celery, database: Database, batch_ids: Sequence[int]) 
 
 
 def ring_again(app: Celery, database: Database) -> int:
-    """Ring for batches that nobody came for, and for jobs that nobody assembles: how many rings."""
+    """Ring for batches that nobody came for, and for jobs that nobody assembles: how many rings.
+
+    Only for what no message waits for: whoever takes one of a queue finds everything, and while nobody does, more of them
+    would only pile up.
+    """
     patience = settings.load(SchedulerSettings).ring_again_seconds
+    unheard: defaultdict[str, list[int]] = defaultdict(list)
     with database.read() as connection:
-        waiting = [row.id for row in batches.unpublished(connection, patience)]
+        for row in batches.unpublished(connection, patience):
+            unheard[row.pool].append(row.id)
         ready = jobs.to_assemble(connection)
         due = deliveries.is_due(connection)
-    rung = ring_for_batches(app, database, waiting)
-    rung += 1 if ready and bell.assemble(app, len(ready)) else 0
-    return rung + (1 if due and bell.deliver(app) else 0)
+    rung = 0
+    for pool, batch_ids in unheard.items():
+        there = bell.waiting(app, broker.render_queue(pool))
+        if there is not None:
+            rung += ring_for_batches(app, database, batch_ids[there:])
+    if ready and bell.waiting(app, broker.ASSEMBLE) == 0:
+        rung += bell.assemble(app, len(ready))
+    if due and bell.waiting(app, broker.DELIVER) == 0:
+        rung += bell.deliver(app)
+    return rung
 
 
 def told(pool: str, segment_count: int, tokens: int) -> str:

@@ -2,12 +2,15 @@
 
 A message is accepted whole or not at all, and accepting is idempotent, so a producer may send everything twice. What
 cannot be accepted is counted, kept and explained (`voicemill rejected`), and acknowledged: it would not get better.
+Where the fault is ours, not the message's (a database that is away, a setting or a file that is wrong), all messages wait.
 """
 
 import json
 import logging
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pydantic
@@ -22,17 +25,19 @@ from scheduler.planner import priority_of
 from scheduler.readers import paragraphs
 from scheduler.settings import SchedulerSettings
 from storage import errors, rejections, settings
-from storage.database import Database
+from storage.database import Database, NotMigratedError
 from storage.objects import key_rules
 from storage.objects.store import Store
 from workers import bell, broker, voices
 from workers.engines import registry
+from workers.engines.engine import EngineSpec
 from workers.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 RETRY_SECONDS = 2.0  # before a message is looked at again when the database or the store is away
+RETRY_LIMIT = 60.0  # seconds: where all seems well and is not, the wait is doubled up to this
 PREFETCH = 8
 
 
@@ -74,6 +79,7 @@ class SubmittedOptions(pydantic.BaseModel):
     sample_rate: int | None = None
     loudness: float | None = None
     preset: str | None = None
+    deliverables: list[dict[str, Any]] | None = None
     captions: list[str] = pydantic.Field(default_factory=list)
     seed: int = 0
     priority: str = "normal"
@@ -97,26 +103,72 @@ class RejectedError(errors.InputError):
     """{reason}"""
 
 
+class MisconfiguredError(errors.VoicemillError):
+    """Nothing that producers send can be accepted: {reason} Mend that; their messages wait."""
+
+
 class _AwayError(Exception):
-    """The database or the store is away: no message can be accepted for now."""
+    """The database or the store is away, or our settings are wrong: no message can be accepted for now."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What holds where a message is silent: the scheduler's own settings and files. What is wrong in it is our fault."""
+
+    spec: EngineSpec
+    scheduler: SchedulerSettings
+    voices: Mapping[str, voices.Voice]
+    lexicon: Lexicon
+
+    @classmethod
+    def load(cls) -> "House":
+        """As it is now. Raises an InputError that says which setting or file is wrong."""
+        scheduler = settings.load(SchedulerSettings)
+        with _setting("engine"):
+            spec = registry.spec(scheduler.engine) if scheduler.engine else registry.default()[0]
+        table = voices.load(settings.load(WorkerSettings).voices)
+        with _setting("voice"):
+            options.Resolver(spec, options.CorpusOptions(voice=scheduler.voice), table).resolve({})
+        with _setting("format"):
+            options.Resolver(spec, options.CorpusOptions(format=scheduler.format), table).resolve({})
+        lexicon = Lexicon.load(scheduler.lexicon) if scheduler.lexicon is not None else Lexicon()
+        return cls(spec, scheduler, table, lexicon)
+
+
+@contextmanager
+def _setting(name: str) -> Iterator[None]:
+    """What is found wrong here is the fault of a setting."""
+    try:
+        yield
+    except errors.InputError as error:
+        reason = str(error).removesuffix(".")
+        raise settings.SettingsError(name=name, origin=settings.origin(name), reason=reason) from error
 
 
 def take_in(database: Database, store: Store, body: Any) -> tuple[accept.Accepted, int]:
-    """Accept one message's jobs: the corpus, and how many of them were new. Raises an InputError that explains."""
+    """Accept one message's jobs: the corpus, and how many of them were new.
+
+    Raises an InputError that explains where the message is at fault, another VoicemillError where it is not.
+    """
+    try:
+        house = House.load()
+    except errors.InputError as error:
+        raise MisconfiguredError(reason=error) from error
     submission = _parse(body)
-    engine = submission.engine or settings.load(SchedulerSettings).engine
-    spec = registry.spec(engine) if engine else registry.default()[0]
-    staged = accept.stage(_documents(submission, store), _how(submission, spec))
-    with staged:
-        return accept.add(
-            database,
-            staged,
-            name=submission.corpus,
-            source="submit queue",
-            corpus_options=submission.options.model_dump(),
-            priority=priority_of(submission.options.priority),
-            more=submission.more,
-        )
+    try:
+        spec = registry.spec(submission.engine) if submission.engine else house.spec
+        with accept.stage(_documents(submission, store), _how(submission, spec, house)) as staged:
+            return accept.add(
+                database,
+                staged,
+                name=submission.corpus,
+                source="submit queue",
+                corpus_options=submission.options.model_dump(),
+                priority=priority_of(submission.options.priority),
+                more=submission.more,
+            )
+    except (registry.BrokenEngineError, NotMigratedError) as error:
+        raise MisconfiguredError(reason=error) from error
 
 
 def _parse(body: Any) -> Submission:
@@ -135,27 +187,26 @@ def _parse(body: Any) -> Submission:
     return submission
 
 
-def _how(submission: Submission, spec: Any) -> accept.How:
-    scheduler, worker = settings.load(SchedulerSettings), settings.load(WorkerSettings)
+def _how(submission: Submission, spec: EngineSpec, house: House) -> accept.How:
     given = submission.options
     if unknown := sorted(set(given.captions) - set(options.CAPTIONS)):
         raise RejectedError(reason=f"captions: {unknown[0]!r} is none of {', '.join(options.CAPTIONS)}")
     corpus = options.CorpusOptions(
-        voice=given.voice or scheduler.voice,
-        format=given.format or (None if given.preset else scheduler.format),
+        voice=given.voice or house.scheduler.voice,
+        format=given.format or (None if given.preset else house.scheduler.format),
         bitrate=given.bitrate,
         sample_rate=given.sample_rate,
         loudness=given.loudness,
         preset=given.preset,
+        deliverables=given.deliverables,
         captions=tuple(given.captions),
         seed=given.seed,
         priority=given.priority,
         engine_options=given.options,
     )
-    resolver = options.Resolver(spec, corpus, voices.load(worker.voices))
+    resolver = options.Resolver(spec, corpus, house.voices)
     resolver.resolve({})
-    lexicon = Lexicon.load(scheduler.lexicon) if scheduler.lexicon is not None else Lexicon()
-    return accept.How(spec=spec, resolver=resolver, lexicon=lexicon)
+    return accept.How(spec=spec, resolver=resolver, lexicon=house.lexicon)
 
 
 def _documents(submission: Submission, store: Store) -> Iterator[Document]:
@@ -173,6 +224,8 @@ def _referred(store: Store, key: str) -> str:
         body = json.loads(store.get(key))
     except errors.ObjectMissingError as error:
         raise RejectedError(reason=f"text_key {key!r}: there is no such object") from error
+    except errors.ObjectArchivedError as error:
+        raise RejectedError(reason=f"text_key {key!r}: the object lies in an archive") from error
     except key_rules.BadKeyError as error:
         raise RejectedError(reason=f"text_key {key!r}: {error.fields['reason']}") from error
     except ValueError as error:
@@ -191,6 +244,7 @@ class Submissions:
 
     def __init__(self, app: Celery, database: Database, store: Store) -> None:
         self._app, self._database, self._store = app, database, store
+        self._patience = RETRY_SECONDS
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="submissions", daemon=True)
 
@@ -218,11 +272,17 @@ class Submissions:
                 self._closed.wait(RETRY_SECONDS)
 
     def _wait_until_back(self) -> None:
-        """Wait for the database and the store without a message in hand: RabbitMQ counts how often one is returned."""
-        while not self._closed.wait(RETRY_SECONDS):
+        """Wait until all is well, without a message in hand: RabbitMQ counts how often one is returned.
+
+        Longer each time, should the next message show that it is not: an engine that is broken, say, is not seen here.
+        """
+        patience, self._patience = self._patience, min(2 * self._patience, RETRY_LIMIT)
+        while not self._closed.wait(patience):
+            patience = RETRY_SECONDS
             try:
+                House.load()
                 with self._database.read() as connection:
-                    rejections.count(connection)
+                    rejections.kept(connection)
                 self._store.check()
             except errors.VoicemillError:
                 continue
@@ -251,9 +311,12 @@ class Submissions:
         except errors.InputError as error:
             self._reject(message, body, _explained(error))
             return
-        except errors.VoicemillError as error:
+        except (errors.VoicemillError, OSError, MemoryError) as error:  # no room for temporary files, say
             message.requeue()
             raise _AwayError(error) from error
+        except sa.exc.DataError as error:  # what no column takes comes to nothing each time
+            self._reject(message, body, f"the database does not take it: {error.orig}")
+            return
         except sa.exc.SQLAlchemyError:
             raise  # a clash with another transaction, say: the message comes again
         except Exception as error:
@@ -261,6 +324,7 @@ class Submissions:
             self._reject(message, body, f"unexpected {type(error).__name__}: {error}; please report it")
             return
         message.ack()
+        self._patience = RETRY_SECONDS
         log.info("%s: %d jobs accepted", accepted.name, added)
         if added:
             bell.plan(self._app, accepted.pool)
@@ -270,17 +334,29 @@ class Submissions:
 
     def _reject(self, message: Message, body: Any, reason: str) -> None:
         log.warning("a submission is rejected: %s", reason)
-        text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=repr)
         corpus = (
             body.get("corpus") if isinstance(body, Mapping) and isinstance(body.get("corpus"), str) else None
         )
         try:
             with self._database.write() as connection:
-                rejections.keep(connection, corpus=corpus, reason=reason, body=text)
+                rejections.keep(connection, corpus=corpus, reason=reason, body=_shown(body, message))
         except errors.VoicemillError as error:
             message.requeue()
             raise _AwayError(error) from error
         message.ack()
+        self._patience = RETRY_SECONDS
+
+
+def _shown(body: Any, message: Message) -> str:
+    """A message's body as a person may read it; as it was sent, where it is nested too deep to be written again."""
+    if isinstance(body, str):
+        return body
+    if not isinstance(body, bytes):
+        try:
+            return json.dumps(body, ensure_ascii=False, default=repr)
+        except RecursionError:
+            body = message.body
+    return body.decode(errors="replace") if isinstance(body, bytes) else str(body)
 
 
 def _explained(error: errors.InputError) -> str:

@@ -15,13 +15,14 @@ from celery import beat, bootsteps, schedules, signals
 
 from scheduler import planner, ringing, sweep, thawing
 from scheduler.settings import SchedulerSettings
-from scheduler.submissions import Submissions
+from scheduler.submissions import House, Submissions
 from storage import errors, settings
 from storage.database import Database
 from storage.objects import Store, open_store
 from storage.settings import StorageSettings
 from workers import broker
 from workers.app import app
+from workers.exit_codes import WorkerExit
 from workers.settings import WorkerSettings
 
 __all__ = ["app"]
@@ -36,6 +37,7 @@ CHATTER = ("celery.beat", "celery.worker.strategy", "celery.app.trace")  # logge
 _database: Database | None = None
 _store: Store | None = None
 _looking = threading.Lock()
+_ringing = threading.Lock()  # held from a batch's commit to its ring: the sweep would ring for it, too
 _hold_until = 0.0  # on the monotonic clock: before it no lease is taken back
 
 _STARTED, _STARTED_TICKS = datetime.now(UTC), time.monotonic()
@@ -71,9 +73,10 @@ def plan(pool: str | None = None) -> str:
     database = _open()
     planned = 0
     for name in [pool] if pool else ringing.pools_with_work(database):
-        batch_ids = planner.plan(database, name, ringing.plan_of(database, name))
+        with _ringing:
+            batch_ids = planner.plan(database, name, ringing.plan_of(database, name))
+            ringing.ring_for_batches(app, database, batch_ids)
         planned += len(batch_ids)
-        ringing.ring_for_batches(app, database, batch_ids)
         if batch_ids:
             log.info("pool %s: %d batches planned", name, len(batch_ids))
     return f"{planned} batches planned" if planned else "nothing to plan"
@@ -94,7 +97,8 @@ def run_sweep() -> str:
     except errors.DatabaseUnreachableError:
         _hold_until = time.monotonic() + settings.load(WorkerSettings).lease_seconds
         raise
-    rung = ringing.ring_again(app, database)
+    with _ringing:
+        rung = ringing.ring_again(app, database)
     told = [f"{swept.batches} batches lost, {swept.segments} segments pending again"] if swept.batches else []
     told += [f"rang again for {rung}"] if rung else []
     if told:
@@ -123,7 +127,7 @@ def _open() -> Database:
 
 
 class Schedule(bootsteps.StartStopStep):
-    """Opens the database, checks that the times agree, and listens to producers."""
+    """Opens the database, checks the settings, and listens to producers."""
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
@@ -135,7 +139,11 @@ class Schedule(bootsteps.StartStopStep):
         global _database, _store
         if broker.PLAN not in worker.app.amqp.queues.consume_from:
             return
-        check_settings()
+        try:
+            check_settings()
+        except errors.InputError as error:
+            log.critical("%s", error)
+            raise SystemExit(WorkerExit.BAD_INPUT) from error
         storage = settings.load(StorageSettings)
         _database = Database(storage.database(), pool_size=storage.database_pool_size)
         _store = open_store(storage.store())
@@ -156,9 +164,12 @@ class Schedule(bootsteps.StartStopStep):
 
 
 def check_settings() -> None:
-    """Refuse settings under which batches could outlast the broker's patience. Raises TimesOverlapError."""
-    settings.load(WorkerSettings)
+    """Refuse settings under which batches could outlast the broker's patience, or no producer's message could be accepted.
+
+    Raises an InputError.
+    """
     broker.check_times(settings.load(SchedulerSettings).batch_seconds)
+    House.load()
 
 
 app.steps["worker"].add(Schedule)

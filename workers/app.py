@@ -1,14 +1,19 @@
 """The Celery app. `celery -A workers` finds it; `scheduler.tick` adds the scheduler's tasks to it."""
 
+import logging
 import warnings
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, bootsteps
 from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.request import Request
 
-from storage import errors
+from storage import errors, settings
 from workers import broker
+from workers.exit_codes import WorkerExit
+from workers.settings import BatchSettings
+
+log = logging.getLogger(__name__)
 
 # At each loss of its connection Celery explains a setting that is set (workers/broker.py).
 warnings.simplefilter("ignore", CPendingDeprecationWarning)
@@ -45,10 +50,23 @@ class TaskBrokeError(Exception):
     """What a task raised that Celery cannot handle."""
 
 
+class CheckTimes(bootsteps.Step):
+    """Ends a worker whose batches could outlast the broker's patience, however it was started, before it does anything."""
+
+    def create(self, parent: Any) -> None:
+        """Check. The worker makes all of its steps before it starts the first."""
+        try:
+            broker.check_times(settings.load(BatchSettings).batch_seconds)
+        except errors.InputError as error:
+            log.critical("%s", error)
+            raise SystemExit(WorkerExit.BAD_INPUT) from error
+
+
 def make() -> Celery:
     """A Celery app with Voicemill's settings. Raises an InputError where a setting is missing or wrong."""
     made = Celery("voicemill", task_cls=Quiet)
     made.conf.update(broker.celery_settings())
+    made.steps["worker"].add(CheckTimes)
     return made
 
 

@@ -1,6 +1,11 @@
 """Rings for work: one message says that a batch waits, that jobs can be assembled, that a pool should be planned.
 
 A broker that is away costs nothing but time: whatever was not rung for, the sweep finds.
+
+Rings of one queue are alike: whoever takes one looks for whatever there is, the most urgent first. So a queue where many
+wait gets no more of them, and what piles up in a night without workers is a matter of seconds in the morning. They do not
+expire: Celery holds a message's end against the clock of the worker that reads it, and one whose clock is fast would throw
+away every ring, for ever.
 """
 
 import logging
@@ -14,6 +19,8 @@ from workers import broker
 
 log = logging.getLogger(__name__)
 
+ENOUGH = 64  # rings that wait in a queue: each more would wake nobody
+
 
 def render(app: Celery, batch_id: int, pool: str, told: str) -> bool:
     """Ring for a batch; `told` is what a person reads in Flower. False: the broker is away."""
@@ -22,17 +29,37 @@ def render(app: Celery, batch_id: int, pool: str, told: str) -> bool:
 
 def assemble(app: Celery, ready: int) -> bool:
     """Ring for the assembly of jobs; how many are ready is for people only."""
-    return _send(app, "assemble", broker.ASSEMBLE, [], f"{ready} jobs are rendered")
+    return _ring(app, "assemble", broker.ASSEMBLE, [], f"{ready} jobs are rendered")
 
 
 def plan(app: Celery, pool: str) -> bool:
     """Ring for the planning of a pool."""
-    return _send(app, "plan", broker.PLAN, [pool], f"pool {pool}")
+    return _ring(app, "plan", broker.PLAN, [pool], f"pool {pool}")
 
 
 def deliver(app: Celery) -> bool:
     """Ring for webhooks that are due."""
-    return _send(app, "deliver", broker.DELIVER, [], "webhooks are due")
+    return _ring(app, "deliver", broker.DELIVER, [], "webhooks are due")
+
+
+def waiting(app: Celery, queue: str) -> int | None:
+    """How many messages of a queue nobody has taken yet; None: the broker is away."""
+    try:
+        with app.producer_or_acquire() as producer:
+
+            def ask() -> int:  # the answer to declaring a queue once more
+                return int(app.amqp.queues[queue](producer.channel).queue_declare().message_count)
+
+            return int(producer.connection.ensure(producer, ask, **app.conf.task_publish_retry_policy)())
+    except broker.connection_errors() as error:
+        log.warning("cannot ask what waits in the queue %s: %s", queue, error)
+        return None
+
+
+def _ring(app: Celery, name: str, queue: str, arguments: Sequence[Any], told: str) -> bool:
+    """Ring, unless enough rings wait already. False: the broker is away."""
+    there = waiting(app, queue)
+    return there is not None and (there >= ENOUGH or _send(app, name, queue, arguments, told))
 
 
 def _send(app: Celery, name: str, queue: str, arguments: Sequence[Any], told: str) -> bool:

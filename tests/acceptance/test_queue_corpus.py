@@ -1,7 +1,9 @@
 """A corpus through the queue: the same to the byte as in one process, in the right order, and fairly."""
 
 import json
+import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.models import Corpus
+from storage.objects import open_store
 from tests import corpus_maker, fleet, slow_engine
 
 pytestmark = pytest.mark.timeout(240)
@@ -54,12 +57,40 @@ def test_two_workers_make_what_one_process_makes(
     assert len(embedded) > 20
 
     mill.until(lambda: len(mill.members()) == 2)
-    line = mill.folder / "line.jsonl"
-    line.write_text(json.dumps({"id": "one", "text": "One short line on an idle system."}))
-    mill.run("submit", str(line), "--engine", "espeak", "--format", "wav", "--name", "one", "--wait")
-    with mill.database.read() as connection:
-        corpus = connection.execute(sa.select(Corpus.__table__).where(Corpus.name == "one")).one()
-    assert corpus.finished_at - corpus.created_at < 6  # under 3 s on an idle machine: nothing waits for a clock
+    tries = [from_submit_to_audio(mill, number) for number in range(3)]
+    for accepted, audio in tries:
+        print(
+            f"from submit to audio in the store: {audio:.2f} s, {accepted:.2f} s of them until it was accepted"
+        )
+    assert min(audio - accepted for accepted, audio in tries) < AIM, "something waits for a clock"
+    assert min(audio for _, audio in tries) < AIM or is_busy()
+
+
+AIM = 3.0  # seconds, on an idle system; other programs are on this machine, so the best of several tries counts
+
+
+def is_busy() -> bool:
+    """Whether there is so much else to do here that the start of a command, which is most of it, says nothing."""
+    return os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+
+
+def from_submit_to_audio(mill: fleet.Fleet, number: int) -> tuple[float, float]:
+    """Seconds from the start of a command that submits a short job until it is accepted, and until its audio is there."""
+    store, name = open_store(mill.store_url), f"short-{number}"
+    before = {entry.key for entry in store.list("audio/")}
+    line = mill.folder / f"{name}.jsonl"
+    line.write_text(json.dumps({"id": name, "text": f"Line {number} of a few, on an idle system."}))
+    command = ["submit", str(line), "--engine", "espeak", "--format", "wav", "--name", name]
+    wall, begun = time.time(), time.monotonic()
+    submit = mill.start(*command)
+    while {entry.key for entry in store.list("audio/")} == before:
+        assert time.monotonic() < begun + fleet.DEADLINE, mill.told()
+        time.sleep(0.01)
+    seconds = time.monotonic() - begun
+    assert submit.wait() == 0
+    mill.until_ended(name)
+    accepted = mill.scalar(sa.select(Corpus.created_at).where(Corpus.name == name))
+    return accepted - wall, seconds
 
 
 def test_the_urgent_goes_first_and_equals_share(mill: fleet.Fleet) -> None:

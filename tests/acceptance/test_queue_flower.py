@@ -1,20 +1,22 @@
 """What a person sees in Flower."""
 
+import html
 import json
 import re
 import urllib.request
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import corpus_maker, fleet, servers, slow_engine
+from tests import browser, corpus_maker, fleet, servers, slow_engine
 
 pytestmark = pytest.mark.timeout(180)
 
 
 def test_flower_says_what_is_going_on(
-    mill: fleet.Fleet, broker_url: str, request: pytest.FixtureRequest
+    mill: fleet.Fleet, broker_url: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     port, settings = servers.free_port(), {"FLOWER_UNAUTHENTICATED_API": "true"}
     if broker_url.startswith("amqp"):
@@ -65,3 +67,18 @@ def test_flower_says_what_is_going_on(
         assert name in page
     assert "batch 1" in get(f"/task/{rendering['uuid']}")
     mill.until(lambda: "render.slow" in get("/broker"))
+
+    address = f"http://127.0.0.1:{port}/tasks"
+    seen = shown(browser.visit(address, tmp_path, "--dump-dom"))
+    assert re.search(r"batch 1: 30 segments, \d\d s of speech", seen)
+    assert re.search(r"batch 1: 30 of 30, \d+x real time", seen)
+    assert "SUCCESS" in seen
+    picture = tmp_path / "flower.png"
+    browser.visit(address, tmp_path, f"--screenshot={picture}", "--window-size=1600,900")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def shown(document: str) -> str:
+    """The text of a page, as a person reads it."""
+    without_code = re.sub(r"(?s)<(script|style)\b.*?</\1>", " ", document)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", without_code)).split())

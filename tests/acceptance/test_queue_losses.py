@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -9,7 +11,8 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from storage.models import Job, Segment
+from storage.models import Batch, Job, Segment
+from storage.models import Worker as Member
 from tests import corpus_maker, fleet, slow_engine
 from workers.exit_codes import WorkerExit
 
@@ -35,15 +38,14 @@ def test_a_worker_killed_in_the_middle_costs_what_was_in_flight(mill: fleet.Flee
     mill.open_gate()
     mill.start("worker", "--engine", "slow")
     mill.until_ended("corpus")
-    assert (
-        time.monotonic() - begun < 60
-    )  # a lease of a few seconds, and the start of a worker on a busy machine
+    assert time.monotonic() - begun < 60  # the start of a worker on a busy machine; no lease is waited for
     assert set(mill.rendered().values()) == {1}
     assert len(mill.rendered()) == 41
     assert "lost" in {batch.outcome for batch in mill.batches()}
 
 
 def test_a_worker_that_sleeps_through_its_lease_cannot_write_any_more(mill: fleet.Fleet) -> None:
+    mill.environment["VOICEMILL_LEASE_SECONDS"] = "5"
     accept(mill, ["HOLD this one."])
     mill.start("scheduler")
     first = mill.worker("--no-assemble")
@@ -92,6 +94,45 @@ def empty(broker_url: str) -> None:
     with kombu.Connection(broker_url) as connection:
         for queue in ("render.slow", "assemble", "plan"):
             connection.default_channel.queue_purge(queue)
+
+
+def test_a_night_without_workers_leaves_no_more_messages_than_there_is_work(
+    make_fleet: Callable[..., fleet.Fleet], broker_url: str
+) -> None:
+    mill = make_fleet(broker_url, settings={"VOICEMILL_SWEEP_SECONDS": "0.5"})
+    accept(mill, numbered(30), name="evening")
+    mill.start("scheduler")
+    renderer = mill.worker("--no-assemble")
+    mill.until(lambda: mill.segments("evening", "done") == 30)
+    assert renderer.terminate() == 0
+    accept(mill, numbered(30, "Later"), name="night")
+    mill.until(lambda: mill.depth("render.slow"))
+
+    def waiting() -> dict[str, int]:
+        return {queue: mill.depth(queue) for queue in ("render.slow", "assemble", "deliver")}
+
+    before = waiting()
+    for _ in range(10):
+        sweep_after_all_patience(mill)
+    ready = sum(batch.state == "ready" for batch in mill.batches())
+    assert ready > 0
+    assert waiting() == {
+        "render.slow": max(ready, before["render.slow"]),
+        "assemble": max(1, before["assemble"]),
+        "deliver": 0,
+    }
+    mill.worker()
+    mill.until_ended("evening", "night")
+    mill.until(lambda: set(waiting().values()) == {0})
+    assert set(mill.rendered().values()) == {1}
+
+
+def sweep_after_all_patience(mill: fleet.Fleet) -> None:
+    """Wait for a sweep to which every batch was rung for long ago. It forgets a worker of whom nothing was heard since."""
+    with mill.database.write() as connection:
+        connection.execute(sa.update(Batch).values(published_at=0.0))
+        connection.execute(sa.insert(Member).values(name="forgotten", pool="slow", started_at=0.0, seen_at=0.0))
+    mill.until(lambda: mill.scalar(sa.select(Member.name).where(Member.name == "forgotten")) is None)
 
 
 def test_strange_messages_do_no_harm_and_small_tasks_are_quick(mill: fleet.Fleet) -> None:
@@ -188,14 +229,34 @@ def test_a_worker_without_work_leaves_whole_and_only_when_all_of_it_has_none(
 def test_times_that_overlap_are_refused_at_the_start(
     mill: fleet.Fleet, command: list[str], broker_url: str
 ) -> None:
-    if broker_url.startswith("redis"):
-        wrong, advice = {"VOICEMILL_VISIBILITY_TIMEOUT": "60"}, "Raise VOICEMILL_VISIBILITY_TIMEOUT"
-    else:
-        wrong, advice = {"VOICEMILL_BATCH_SECONDS": "600"}, "Lower VOICEMILL_BATCH_SECONDS"
+    wrong, advice = overlapping(broker_url)
     told = mill.run(*command, settings=wrong, code=2).stderr
     assert told.startswith("Error: A batch may take up to ")
     assert advice in told
     assert told.count("\n") == 1
+
+
+def overlapping(broker_url: str) -> tuple[dict[str, str], str]:
+    """Settings under which a broker would lose its patience, and what to do about it."""
+    if broker_url.startswith("redis"):
+        return {"VOICEMILL_VISIBILITY_TIMEOUT": "60"}, "Raise VOICEMILL_VISIBILITY_TIMEOUT"
+    return {"VOICEMILL_BATCH_SECONDS": "600"}, "Lower VOICEMILL_BATCH_SECONDS"
+
+
+@pytest.mark.parametrize("queues", ["render.slow", "assemble", "deliver", "plan"])
+def test_times_that_overlap_end_a_plain_celery_worker_before_it_takes_a_message(
+    mill: fleet.Fleet, queues: str, broker_url: str
+) -> None:
+    wrong, advice = overlapping(broker_url)
+    app = "scheduler.tick" if queues == "plan" else "workers"
+    line = [sys.executable, "-m", "celery", "-A", app, "worker", "-P", "threads", "-c", "1", "-Q", queues]
+    settings = mill.environment | wrong | {slow_engine.BROKEN: "1"}  # it would say so, had it come so far
+    done = subprocess.run(line, env=settings, cwd=mill.folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == WorkerExit.BAD_INPUT, done.stderr
+    assert "A batch may take up to " in done.stderr
+    assert advice in done.stderr
+    assert "damaged" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_cancelled_work_stops_within_seconds_and_what_is_done_is_kept(mill: fleet.Fleet) -> None:

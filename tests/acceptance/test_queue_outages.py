@@ -1,20 +1,29 @@
 """A broker, a database or a store that goes away and comes back, whatever is going on meanwhile."""
 
+import json
+import re
 import signal
 import time
+import urllib.error
+import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from urllib.parse import quote
 
 import psycopg
 import pytest
+import redis
 import sqlalchemy as sa
 
-from storage.models import Corpus
-from tests import corpus_maker, databases, fleet, servers, slow_engine
+from storage.models import Corpus, Event, Job, Segment
+from tests import corpus_maker, databases, fleet, receivers, servers, slow_engine
 from tests.faults import proxy
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.server]
 
-BROKERS = {"redis": servers.Redis, "rabbitmq": servers.RabbitMQ}
+BROKERS = {"redis": servers.Redis, "rabbitmq": partial(servers.RabbitMQ, management=True)}
 MakeFleet = Callable[..., fleet.Fleet]
 
 
@@ -76,6 +85,84 @@ def test_the_broker_may_stop_and_start_in_the_middle(make_fleet: MakeFleet, brok
     broker.start()
 
 
+def test_two_copies_of_a_message_meet_after_a_cut_and_come_to_one_result_and_one_event(
+    make_fleet: MakeFleet, broker: servers.Server
+) -> None:
+    mill = make_fleet(broker.url, settings={"VOICEMILL_WEBHOOK_ALLOW_PRIVATE": "true"})
+    mill.start("scheduler")
+    worker = mill.worker()
+    with receivers.Receiver() as receiver:
+        mill.run("webhooks", "add", receiver.url)
+        accept(mill, ["HOLD this one."])
+        mill.until(mill.holders)
+        cut(mill, broker)
+        message = mill.until(lambda: came_twice(worker))
+        mill.until(lambda: f"Task render[{message}] succeeded" in worker.log())
+        assert re.search(rf"Task render\[{message}\] succeeded in \S+: 'nothing to do: another ", worker.log())
+        assert mill.segments("corpus", "done") == 0, "while the first copy was at it"
+        mill.open_gate()
+        mill.until_ended("corpus")
+        assert list(mill.rendered().values()) == [1]
+        assert [(batch.outcome, batch.lease_number) for batch in mill.batches()] == [("done", 1)]
+
+        mill.close_gate()
+        accept(mill, ["HOLD another one."], name="next")  # whoever reconnected hears of it
+        mill.until(mill.holders)
+        mill.open_gate()
+        mill.until_ended("next")
+        receiver.wait_for(4)
+    assert list(mill.rendered().values()) == [1, 1]
+    with mill.database.read() as connection:
+        events = Counter(connection.scalars(sa.select(Event.type)))
+        results = list(
+            connection.execute(sa.select(Job.segments_done, Job.audio_key, Segment.take_key).join(Segment))
+        )
+    assert events == {"job.completed": 2, "corpus.completed": 2}
+    assert len(receiver.ids) == len(set(receiver.ids)) == 4
+    assert [result.segments_done for result in results] == [1, 1]
+    assert worker.process.poll() is None
+    mill.close()
+
+
+def came_twice(worker: fleet.Process) -> str | None:
+    """The message of a batch that was handed to a worker a second time."""
+    received = Counter(re.findall(r"Task render\[(\S+)\] received", worker.log()))
+    return next((message for message, count in received.items() if count > 1), None)
+
+
+def cut(mill: fleet.Fleet, broker: servers.Server) -> None:
+    """Close every connection to a broker, from its side."""
+    if isinstance(broker, servers.Redis):
+        with redis.Redis.from_url(broker.url) as client:
+            assert client.client_kill_filter(_type="normal", skipme=True) > 0
+        return
+    assert isinstance(broker, servers.RabbitMQ)
+    for name in mill.until(lambda: connections(broker)):
+        with suppress(urllib.error.HTTPError):  # it has gone by itself
+            manage(broker, f"connections/{quote(name, safe='')}", "DELETE")
+
+
+def connections(broker: servers.RabbitMQ) -> list[str]:
+    """The names of all connections to RabbitMQ; none before it tells of that by which batches are handed out."""
+    names = [found["name"] for found in json.loads(manage(broker, "connections"))]
+    readers = [
+        found for found in json.loads(manage(broker, "consumers")) if found["queue"]["name"] == "render.slow"
+    ]
+    known = [found["channel_details"]["connection_name"] for found in readers if found["channel_details"]]
+    return names if known and set(known) <= set(names) else []
+
+
+def manage(broker: servers.RabbitMQ, path: str, method: str = "GET") -> bytes:
+    """One request to RabbitMQ's management API, as guest."""
+    request = urllib.request.Request(
+        f"{broker.management_url}/api/{path}",
+        method=method,
+        headers={"Authorization": "Basic Z3Vlc3Q6Z3Vlc3Q="},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return bytes(answer.read())
+
+
 def test_what_is_rolled_back_is_not_rung_for_and_what_is_committed_is_not_lost(
     make_fleet: MakeFleet, broker: servers.Server, postgres_url: str
 ) -> None:
@@ -125,7 +212,7 @@ def is_held(postgres_url: str) -> bool:
 def test_the_database_may_stop_and_start_in_the_middle(make_fleet: MakeFleet, broker_url: str) -> None:
     with servers.Postgres() as postgres:
         databases.migrate(postgres.url)
-        mill = make_fleet(broker_url, database_url=postgres.url)
+        mill = make_fleet(broker_url, database_url=postgres.url, settings={"VOICEMILL_LEASE_SECONDS": "5"})
         accept(mill, [*numbered(5), "HOLD this one.", *numbered(5, "Later")])
         mill.start("scheduler")
         worker = mill.worker()

@@ -4,17 +4,19 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from storage import keys
+from storage import keys, rejections
 from storage.models import Corpus, Job, Segment
 from storage.objects import open_store
 from tests import fleet
 from workers import producer
+from workers.exit_codes import WorkerExit
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -90,7 +92,7 @@ def test_everything_a_producer_may_send(
     mill.until(lambda: len(jobs_of(mill, "grown")) == 2)
 
     rejected = mill.json("rejected")
-    assert rejected["total"] == len(bad) + 1
+    assert (rejected["total"], rejected["kept"]) == (len(bad) + 1, len(bad) + 1)
     reasons = {line["corpus"]: line["reason"] for line in rejected["messages"]}
     for name, (sent, reason) in bad.items():
         assert reason in reasons[sent["corpus"]], name
@@ -122,6 +124,128 @@ def undecodable(mill: fleet.Fleet) -> None:
             content_type="application/json",
             content_encoding="utf-8",
         )
+
+
+def test_what_no_database_takes_is_rejected_once_and_the_next_message_is_taken(
+    mill: fleet.Fleet, broker_url: str
+) -> None:
+    deep: Any = "words"
+    for _ in range(900):
+        deep = [deep]
+    bad = {
+        "surrogate": (message("surrogate", jobs=[{"id": "a\ud800", "text": "A."}]), "lone surrogate"),
+        "title": (message("title", jobs=[{"id": "a", "text": "A.", "title": "b\udfff"}]), "job 'a': "),
+        "half": (message("ha\ud800lf"), "corpus: the id has a lone surrogate"),
+        "naught": (message("nau\x00ght"), "cannot be in a file name"),
+        "mark": (message("mark", **{"o\x00\udc00": 1}), "Input should be a valid string"),
+        "level": (message("level", options={"preset": "acx", "loudness": float("nan")}), "does not take it"),
+        "deep": (message("deep", extra=deep), "Extra inputs are not permitted"),
+    }
+    scheduler = mill.start("scheduler")
+    mill.until(lambda: "ready." in scheduler.log())
+    alone = example("producer_redis" if broker_url.startswith("redis") else "producer_amqp")
+    for sent in (*(sent for sent, _ in bad.values()), message("good")):
+        alone.send(broker_url, sent)
+    mill.until(lambda: jobs_of(mill, "good"))
+    rejected = mill.json("rejected")
+    reasons = {line["corpus"]: line["reason"] for line in rejected["messages"]}
+    for name, (_, reason) in bad.items():
+        assert reason in reasons[name], name
+    assert rejected["total"] == len(bad)
+    assert "Traceback" not in scheduler.log()
+    assert scheduler.terminate() == 0
+    assert mill.depth("submit") == 0, "one of them came back"
+
+
+def test_of_many_rejected_messages_the_last_are_kept_and_all_are_counted(
+    mill: fleet.Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rejections, "KEPT", 2)
+    assert "No message was rejected." in mill.run("rejected").stdout
+    for number in range(5):
+        with mill.database.write() as connection:
+            rejections.keep(connection, corpus=None, reason=f"reason {number}", body="")
+    told = mill.json("rejected")
+    assert (told["total"], told["kept"]) == (5, 2)
+    assert [line["reason"] for line in told["messages"]] == ["reason 4", "reason 3"]
+    assert "5 messages were rejected; the last 2 are kept" in mill.run("rejected").stdout
+
+
+WRONG = {  # a setting, a file's content where it names one, and what is said
+    "LEXICON": ("lexicon.toml", "nuada = 1", "The lexicon {path} is wrong at line 1: "),
+    "VOICES": ("voices.toml", "[x", "The voices file {path} is wrong: "),
+    "VOICE": (
+        "narator",
+        None,
+        "The setting voice is wrong (VOICEMILL_VOICE): There is no voice named 'narator'",
+    ),
+    "FORMAT": ("tape", None, "The setting format is wrong (VOICEMILL_FORMAT): "),
+    "ENGINE": ("slw", None, "The setting engine is wrong (VOICEMILL_ENGINE): There is no engine 'slw'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_scheduler_whose_own_settings_are_wrong_takes_no_message(
+    make_fleet: Callable[..., fleet.Fleet], redis_url: str, name: str
+) -> None:
+    mill = make_fleet(redis_url)
+    value, content, told = WRONG[name]
+    if content is not None:
+        path = mill.folder / value
+        path.write_text(content)
+        value, told = str(path), told.format(path=path)
+    mine = {f"VOICEMILL_{name}": value}
+    example("producer_redis").send(redis_url, message("waits"))
+    error = mill.run("scheduler", settings=mine, code=WorkerExit.BAD_INPUT).stderr
+    assert error.startswith(f"Error: {told}")
+    assert error.count("\n") == 1
+    line = [sys.executable, "-m", "celery", "-A", "scheduler.tick", "worker", "-P", "threads", "-Q", "plan"]
+    plain = subprocess.run(line, env=mill.environment | mine, cwd=mill.folder, capture_output=True, text=True)
+    assert plain.returncode == WorkerExit.BAD_INPUT
+    assert told in plain.stderr
+    assert "Traceback" not in plain.stderr
+    assert mill.depth("submit") == 1
+
+
+def test_messages_wait_while_a_file_of_the_scheduler_is_wrong(mill: fleet.Fleet, broker_url: str) -> None:
+    lexicon = mill.folder / "lexicon.toml"
+    lexicon.write_text('nuada = "noo-ah-da"')
+    scheduler = mill.start("scheduler", settings={"VOICEMILL_LEXICON": str(lexicon)})
+    mill.until(lambda: "ready." in scheduler.log())
+    lexicon.write_text("nuada = 1")
+    alone = example("producer_redis" if broker_url.startswith("redis") else "producer_amqp")
+    for number in range(3):
+        jobs = [{"id": f"job-{number}", "text": "Nuada spoke."}]
+        alone.send(broker_url, message("waits", jobs=jobs, more=number < 2))
+    mill.until(lambda: "submissions wait: Nothing that producers send can be accepted: " in scheduler.log())
+    lexicon.write_text('nuada = "noo-ah-da"')
+    mill.until(lambda: len(jobs_of(mill, "waits")) == 3)
+    with mill.database.read() as connection:
+        assert set(connection.scalars(sa.select(Segment.text))) == {"Noo-ah-da spoke."}
+    assert mill.json("rejected")["total"] == 0
+
+
+def test_a_corpus_that_was_cancelled_when_nothing_was_left_of_it_takes_jobs_again(
+    make_fleet: Callable[..., fleet.Fleet], redis_url: str
+) -> None:
+    mill = make_fleet(redis_url)
+    alone = example("producer_redis")
+    mill.start("scheduler")
+    mill.worker()
+    alone.send(redis_url, message("grown", more=True))
+    mill.until(lambda: jobs_of(mill, "grown") == {"one": "completed"})
+    assert mill.state("grown") == "running", "its producer announced more"
+    assert mill.json("cancel", "grown")["cancelled"]
+    alone.send(redis_url, message("grown", jobs=[{"id": "two", "text": "More words."}]))
+    mill.until(lambda: mill.json("rejected")["total"] == 1)
+
+    mill.run("retry", "grown", "--job", "one")
+    assert mill.state("grown") == "cancelled", "one of its jobs was asked for, which needs nothing"
+    mill.run("retry", "grown")
+    assert mill.state("grown") == "running"
+    alone.send(redis_url, message("grown", jobs=[{"id": "two", "text": "More words."}]))
+    mill.until_ended("grown")
+    assert jobs_of(mill, "grown") == {"one": "completed", "two": "completed"}
 
 
 def test_two_schedulers_take_the_same_corpus_in_at_once(mill: fleet.Fleet, broker_url: str) -> None:
