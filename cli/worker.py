@@ -1,5 +1,6 @@
 """`voicemill worker`, `scheduler` and `flower`: the processes of a server, each a Celery command with the right options."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -7,20 +8,25 @@ from contextlib import ExitStack
 
 import click
 
-from cli import corpus_options
+from cli import corpus_options, ring
 from cli.place import Place, pass_place
 from scheduler.settings import SchedulerSettings
-from storage import settings
+from storage import errors, settings
 from workers import gpus as chosen_gpus
 from workers import idle, supervisor
 from workers.engines.engine import EngineSpec, EngineUnavailableError
-from workers.spot import leave
+from workers.spot import door, leave
 from workers.spot.settings import LifeSettings
 
 KILL_MARGIN = 5.0  # seconds after its drain is over that a process is killed
 FLOWER_COLUMNS = "name,state,args,result,received,runtime,worker"  # its own choice leaves out what tells most
 FLOWER_FORGETS = 3600  # seconds after which a worker that has gone leaves the list
+DELIVER_THREADS = 1  # it sends in threads of its own, and sees what falls due meanwhile
 RENDER_THREADS = 2  # two batches at a time feed one engine: the tail of one overlaps the head of the next
+
+
+class FlowerMissingError(errors.InputError):
+    """Flower is not installed here: pip install 'voicemill[flower]'."""
 
 
 def celery(app: str, *arguments: str) -> Sequence[str]:
@@ -85,7 +91,7 @@ def worker(
     assemble_threads: int | None,
     log_level: str,
 ) -> None:
-    """Run a worker: a process for each GPU that renders, and one that assembles, all of them watched.
+    """Run a worker: a process for each GPU that renders, one that assembles, one that delivers, all of them watched.
 
     A process that fails is started again. SIGTERM, Ctrl-C or a cloud's notice drains them: what is in flight is stored
     or given back; a second signal ends them at once.
@@ -94,11 +100,12 @@ def worker(
     Example:
       voicemill worker --engine espeak
     """
-    from workers import broker
-
     if assemble_only and no_assemble:
         raise click.UsageError("--assemble-only and --no-assemble leave nothing to do")
     place.need_server("worker")
+    ring.need()
+    from workers import broker
+
     broker.check_times(settings.load(SchedulerSettings).batch_seconds)
     place.database().close()
     if max_idle is not None:
@@ -114,14 +121,17 @@ def worker(
         children += supervisor.for_gpus(line, _gpus(spec, gpus), life)
     if not no_assemble:
         threads = assemble_threads or os.cpu_count() or 1
-        line = worker_line([broker.ASSEMBLE, broker.DELIVER], threads, log_level, "assemble")
+        line = worker_line([broker.ASSEMBLE], threads, log_level, "assemble")
         children.append(supervisor.Child("assembly", line, {"VOICEMILL_SPOT": "off", **_quiet(children)}))
+        # a process of its own: beside assembly its messages would wait for a thread for as long as there are jobs
+        line = worker_line([broker.DELIVER], DELIVER_THREADS, log_level, "deliver")
+        children.append(supervisor.Child("delivery", line, {"VOICEMILL_SPOT": "off", **_quiet(children)}))
     broker.declare()
-    sys.exit(supervised(children, life))
+    sys.exit(supervised(children, life, door.Door(life.spot_lock)))
 
 
 def _quiet(others: Sequence[supervisor.Child]) -> dict[str, str]:
-    """Beside processes that render, the one that assembles leaves probes to them."""
+    """Probes go to the processes that render; where there are none, to the one that assembles."""
     return {"VOICEMILL_HEALTH_PORT": "", "VOICEMILL_HEARTBEAT_FILE": ""} if others else {}
 
 
@@ -137,9 +147,13 @@ def _gpus(spec: EngineSpec, wanted: str) -> Sequence[str]:
         return []  # it said that it can run here all the same
 
 
-def supervised(children: Sequence[supervisor.Child], life: LifeSettings) -> int:
-    """Run processes until they have left for good: their exit code."""
+def supervised(
+    children: Sequence[supervisor.Child], life: LifeSettings, at_door: door.Door | None = None
+) -> int:
+    """Run processes until they have left for good: their exit code. A machine's last one at the door tells its cloud."""
     with ExitStack() as stack:
+        if at_door is not None:
+            stack.callback(at_door.close)
         mark = idle.Mark.new()
         stack.callback(mark.close)
         os.environ[idle.MARK] = str(mark.file)
@@ -154,7 +168,8 @@ def supervised(children: Sequence[supervisor.Child], life: LifeSettings) -> int:
         watcher = leave.watch(life, watched.stop)
         stack.callback(watcher.close)
         code = watched.run()
-        watcher.acknowledge()
+        if at_door is not None and at_door.is_last():
+            watcher.acknowledge()
     return code
 
 
@@ -168,10 +183,11 @@ def scheduler(place: Place, log_level: str) -> None:
     Example:
       voicemill scheduler
     """
+    place.need_server("scheduler")
+    ring.need()
     from scheduler import tick
     from workers import broker
 
-    place.need_server("scheduler")
     place.database().close()
     tick.check_settings()
     broker.declare()
@@ -197,6 +213,9 @@ def flower(port: int, address: str, arguments: tuple[str, ...]) -> None:
     Example:
       voicemill flower --port 5555 -- --basic_auth=user:password
     """
+    if importlib.util.find_spec("flower") is None:
+        raise FlowerMissingError
+    ring.need()
     line = celery(
         "workers", "flower", f"--port={port}", f"--address={address}", "--max_tasks=10000",
         f"--tasks_columns={FLOWER_COLUMNS}", f"--purge_offline_workers={FLOWER_FORGETS}", *arguments,

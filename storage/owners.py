@@ -5,6 +5,9 @@ import socket
 from functools import cache
 from pathlib import Path
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # made anew by each kernel that starts
+PROCESS_NUMBERS = Path("/proc/self/ns/pid")
+
 
 def this_process() -> str:
     """Host, process number and the process' start."""
@@ -25,13 +28,32 @@ def is_gone(owner: str) -> bool:
     return _started(int(pid)) != started
 
 
+def is_of_earlier_boot(owner: str) -> bool:
+    """Whether an owner was a process of this machine before it started anew; or of another one made from its image."""
+    host, boot, space = _parts(owner.partition(":")[0])
+    here, now, our_space = _parts(_machine())
+    return (host, space) == (here, our_space) and boot not in ("", now)
+
+
+def _parts(machine: str) -> tuple[str, str, str]:
+    host, _, rest = machine.partition("+")
+    boot, _, space = rest.partition("+")
+    return host, boot, space
+
+
 def _machine() -> str:
-    """The host, and the name space of process numbers: containers may share the one and not the other."""
+    """The host, the boot of its kernel, and the name space of process numbers.
+
+    Containers may share the first two and not the last. Machines made from one image may all have the same host name,
+    and outside of containers the name space has the same number everywhere.
+    """
+    parts = [socket.gethostname()]
     try:
-        space = f"+{Path('/proc/self/ns/pid').stat().st_ino}"
-    except OSError:
-        space = ""
-    return socket.gethostname() + space
+        parts.append(BOOT_ID.read_text().strip())
+        parts.append(str(PROCESS_NUMBERS.stat().st_ino))
+    except OSError:  # no Linux: the name is all that there is
+        pass
+    return "+".join(parts)
 
 
 def _started(pid: int) -> str:

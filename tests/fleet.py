@@ -104,29 +104,21 @@ class Fleet:
             **os.environ,
             "VOICEMILL_DATABASE_URL": database_url,
             "VOICEMILL_STORE_URL": self.store_url,
-            "VOICEMILL_LEASE_SECONDS": "5",
+            "VOICEMILL_LEASE_SECONDS": "20",  # on a busy machine a renewal may come seconds late
             "VOICEMILL_SWEEP_SECONDS": "1",
             "VOICEMILL_RING_AGAIN_SECONDS": "2",
             "VOICEMILL_LINGER_SECONDS": "0",
             "VOICEMILL_RESTART_SECONDS": "0.1",
             "VOICEMILL_RESTART_LIMIT_SECONDS": "0.1",
             "VOICEMILL_SPOT": "off",
+            "VOICEMILL_SPOT_LOCK": str(folder / "spot.lock"),
             **({"VOICEMILL_BROKER_URL": broker_url} if broker_url else {}),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(self._engine_package())]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(slow_engine.package(folder))]),
             "PYTHONUNBUFFERED": "1",
             slow_engine.FOLDER: str(self.engine_folder),
             MARK: self._mark,
             **(settings or {}),
         }
-
-    def _engine_package(self) -> Path:
-        """A folder that Python takes for an installed package whose engine is `tests.slow_engine`."""
-        package = self.folder / "packages"
-        information = package / "slow_engine-1.dist-info"
-        information.mkdir(parents=True)
-        (information / "METADATA").write_text("Metadata-Version: 2.1\nName: slow-engine\nVersion: 1\n")
-        (information / "entry_points.txt").write_text("[voicemill.engines]\nslow = tests.slow_engine:SPEC\n")
-        return package
 
     def start(self, *arguments: str, settings: Mapping[str, str] | None = None) -> Process:
         """Start a `voicemill` command that goes on running."""

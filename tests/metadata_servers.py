@@ -4,6 +4,7 @@ import json
 import socket
 import struct
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,6 +48,7 @@ class Seen:
     query: dict[str, str]
     headers: Message
     body: str
+    status: int = 0  # of the answer, once there is one
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -64,8 +66,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             fault(self)
         else:
-            status, headers, text = self.server.answer(seen)
-            self.say(status, headers, text)
+            seen.status, headers, text = self.server.answer(seen)
+            self.say(seen.status, headers, text)
 
     def say(self, status: int, headers: dict[str, str], text: str) -> None:
         self.send_response(status)
@@ -140,7 +142,8 @@ class AwsServer(MetadataServer):
     """IMDS with version 2 required: tokens or 401. `action` and `rebalance` are 404 until they are set."""
 
     def __init__(self, port: int = 0) -> None:
-        self.tokens: set[str] = set()
+        self.tokens: dict[str, float] = {}  # and when each ends
+        self.clock: Callable[[], float] = time.monotonic
         self.action: dict[str, str] | None = None
         self.rebalance: dict[str, str] | None = None
         super().__init__(port)
@@ -148,7 +151,8 @@ class AwsServer(MetadataServer):
     def answer(self, seen: Seen) -> Answer:
         if seen.path == "/latest/api/token":
             return self._give_token(seen)
-        if seen.headers.get("X-aws-ec2-metadata-token") not in self.tokens:
+        ends = self.tokens.get(seen.headers.get("X-aws-ec2-metadata-token", ""))
+        if ends is None or self.clock() >= ends:
             return self.text("Unauthorized", status=401)
         if seen.path == "/latest/meta-data/instance-id":
             return self.text("i-0123456789abcdef0")
@@ -173,7 +177,7 @@ class AwsServer(MetadataServer):
         if not seconds.isdecimal() or not 1 <= int(seconds) <= 21_600:
             return self.text("Bad Request", status=400)
         token = f"{uuid.uuid4().hex}=="
-        self.tokens.add(token)
+        self.tokens[token] = self.clock() + int(seconds)
         return self.text(token, **{"X-aws-ec2-metadata-token-ttl-seconds": seconds})
 
 

@@ -11,11 +11,14 @@ class WorkerExit(IntEnum):
     BAD_INPUT = 2  # its settings or its call are wrong
     MODEL_FAILED = 3  # its engine could not be loaded, several times over
     DEVICE_FAULT = 70  # its GPU or engine cannot be trusted any more in this process
-    WATCHDOG = 75  # a thread hung while it drained
+    WATCHDOG = 75  # a thread hung, at work or in a drain
 
 
-FINAL = frozenset({WorkerExit.DRAINED, WorkerExit.BAD_INPUT, WorkerExit.MODEL_FAILED})
-"""A new process would end in the same way. After every other code, and after a signal, it is started again."""
+FINAL = frozenset({WorkerExit.BAD_INPUT, WorkerExit.MODEL_FAILED})
+"""A new process would end in the same way. After every other code, and after a signal, it is started again.
+
+Also after 0, where its supervisor has not told it to leave: somebody did so through Flower, say, and its GPU would idle.
+"""
 
 
 def of_signal(code: int) -> int:

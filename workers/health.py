@@ -2,11 +2,11 @@
 
 The worker says what happens; whether that is well is worked out when somebody asks:
 
-    health.beat()                 # the main loop is alive: every few seconds, if it is to be watched at all
-    health.progress("batch 42")   # something got done for it; the first time: it has begun
-    health.renewed("batch 42")    # its lease
-    health.finished("batch 42")
-    health.draining()             # on the way out
+    with health.at_work("batch 42"):
+        health.progress()     # something got done for it, or it waits for what is away
+    health.draining()         # on the way out
+
+And a worker that is stuck ends itself (`Watchdog`): nobody else can tell, since it goes on renewing its leases.
 """
 
 import json
@@ -15,8 +15,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -28,7 +28,7 @@ from storage import errors
 
 log = logging.getLogger(__name__)
 
-LOOP_SECONDS = 60.0  # a main loop that beat once and then not for so long hangs
+LOOK_SECONDS = 5.0  # how often a worker looks whether it is stuck
 
 
 class HealthPortError(errors.InputError):
@@ -51,59 +51,58 @@ class Report:
 
     state: State
     healthy: bool
-    seconds_since_progress: float | None  # of the batch that waits longest
-    batches: tuple[str, ...]  # in hand
-    lease_age: float | None  # since the oldest lease in hand was renewed
-    loop_age: float | None  # since the main loop was last seen alive
+    seconds_since_progress: float | None  # of the work that waits longest
+    batches: tuple[str, ...]  # and whatever else is in hand
     up: float
     process: int
 
 
-class Health:
-    """What a worker has said of itself. Any thread may call anything."""
+@dataclass(slots=True)
+class _Work:
+    """What one thread has in hand."""
 
-    def __init__(
-        self,
-        stuck_after: float,
-        *,
-        loop_seconds: float = LOOP_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`stuck_after`: seconds without progress that are too many, in each batch and in draining."""
-        self._stuck_after, self._loop_seconds, self._clock = stuck_after, loop_seconds, clock
+    what: str
+    patience: float  # seconds without progress that are not too many
+    since: float  # its last progress
+
+
+class Health:
+    """What a worker has said of itself. Any thread may call anything.
+
+    What is in hand is known by its thread: the same batch may come in two messages, and every thread that assembles does
+    the same to look at. Who is done with its own must not hide the other.
+    """
+
+    def __init__(self, stuck_after: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`stuck_after`: seconds without progress that are too many, in each work in hand and in draining."""
+        self._stuck_after, self._clock = stuck_after, clock
         self._lock = threading.Lock()
         self._begun = clock()
         self._state, self._state_since = State.STARTING, self._begun
-        self._progress: dict[str, float] = {}
-        self._renewed: dict[str, float] = {}
-        self._beat: float | None = None
-
-    def beat(self) -> None:
-        """The main loop is alive. Once called it must be called again, more often than every `loop_seconds`."""
-        with self._lock:
-            self._beat = self._clock()
+        self._in_hand: dict[int, _Work] = {}  # by thread
 
     def ready(self) -> None:
         """The engine is loaded."""
         self._become(State.IDLE)
 
-    def progress(self, what: str) -> None:
-        """Something got done for a batch, or it begins."""
+    @contextmanager
+    def at_work(self, what: str, patience: float = 1.0) -> Iterator[None]:
+        """This thread has something in hand, which may go without progress for `patience` times as long as usual."""
+        thread = threading.get_ident()
         with self._lock:
-            self._progress[what] = self._clock()
-            self._renewed.setdefault(what, self._clock())
+            self._in_hand[thread] = _Work(what, patience * self._stuck_after, self._clock())
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._in_hand[thread]
 
-    def renewed(self, what: str) -> None:
-        """A batch's lease was renewed."""
+    def progress(self) -> None:
+        """Something got done for what this thread has in hand; where that is nothing, for whatever is in hand."""
         with self._lock:
-            if what in self._renewed:
-                self._renewed[what] = self._clock()
-
-    def finished(self, what: str) -> None:
-        """A batch is no longer in hand."""
-        with self._lock:
-            self._progress.pop(what, None)
-            self._renewed.pop(what, None)
+            mine = self._in_hand.get(threading.get_ident())
+            for work in self._in_hand.values() if mine is None else [mine]:
+                work.since = self._clock()
 
     def draining(self) -> None:
         """The worker is on its way out."""
@@ -112,18 +111,17 @@ class Health:
     def report(self) -> Report:
         """How the worker is doing now."""
         with self._lock:
-            now = self._clock()
-            waited = self._waited(now)
-            loop_age = None if self._beat is None else now - self._beat
-            stuck = (waited or 0.0) > self._stuck_after or (loop_age or 0.0) > self._loop_seconds
-            state = State.WORKING if self._state == State.IDLE and self._progress else self._state
+            now, in_hand = self._clock(), self._in_hand.values()
+            waits = [(now - max(work.since, self._state_since), work.patience) for work in in_hand]
+            if not waits and self._state == State.DRAINING:
+                waits = [(now - self._state_since, self._stuck_after)]
+            stuck = any(waited > patience for waited, patience in waits)
+            state = State.WORKING if self._state == State.IDLE and in_hand else self._state
             return Report(
                 state=State.STUCK if stuck else state,
                 healthy=not stuck,
-                seconds_since_progress=waited,
-                batches=tuple(self._progress),
-                lease_age=now - min(self._renewed.values()) if self._renewed else None,
-                loop_age=loop_age,
+                seconds_since_progress=max((waited for waited, _ in waits), default=None),
+                batches=tuple(work.what for work in in_hand),
                 up=now - self._begun,
                 process=os.getpid(),
             )
@@ -132,11 +130,34 @@ class Health:
         with self._lock:
             self._state, self._state_since = state, self._clock()
 
-    def _waited(self, now: float) -> float | None:
-        """Seconds without progress where some is due."""
-        if self._progress:
-            return now - max(min(self._progress.values()), self._state_since)
-        return now - self._state_since if self._state == State.DRAINING else None
+
+class Watchdog:
+    """Calls `bite` once, in a thread of its own, should the worker be stuck before `stop` is set.
+
+    After that a drain has a time of its own. It looks twice: a process that somebody had stopped has to wake up first.
+    """
+
+    def __init__(
+        self,
+        health: Health,
+        stop: threading.Event,
+        bite: Callable[[Report], None],
+        *,
+        every: float = LOOK_SECONDS,
+    ) -> None:
+        self._health, self._stop, self._bite, self._every = health, stop, bite, every
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        was_stuck = False
+        while not self._stop.wait(self._every):
+            report = self._health.report()
+            is_stuck = report.state == State.STUCK
+            if is_stuck and was_stuck and not self._stop.is_set():
+                self._bite(report)
+                return
+            was_stuck = is_stuck
 
 
 class Endpoint:

@@ -53,11 +53,17 @@ Duration = Annotated[float, pydantic.BeforeValidator(_read), pydantic.Field(gt=0
 class IdleTimer:
     """Calls `on_idle` once, in a thread of its own, when there was no work for `max_idle` seconds. None: never."""
 
-    def __init__(self, max_idle: float | None, on_idle: Callable[[], None]) -> None:
-        self._max_idle, self._on_idle = max_idle, on_idle
+    def __init__(
+        self,
+        max_idle: float | None,
+        on_idle: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._max_idle, self._on_idle, self._clock = max_idle, on_idle, clock
         self._change = threading.Condition()
         self._busy = 0
-        self._since = time.monotonic()
+        self._since = clock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="idle", daemon=True)
         if max_idle is not None:
@@ -81,7 +87,7 @@ class IdleTimer:
     def _move(self, by: int) -> None:
         with self._change:
             self._busy += by
-            self._since = time.monotonic()
+            self._since = self._clock()
             self._change.notify()
 
     def _run(self) -> None:
@@ -92,7 +98,7 @@ class IdleTimer:
         assert self._max_idle is not None
         with self._change:
             while not self._closed:
-                left = self._since + self._max_idle - time.monotonic()
+                left = self._since + self._max_idle - self._clock()
                 if not self._busy and left <= 0:
                     return True
                 self._change.wait(None if self._busy else left)
@@ -102,11 +108,12 @@ class IdleTimer:
 class Mark:
     """When one of a worker's processes last had work: a time that they share through an open file without a name."""
 
-    def __init__(self, file: int) -> None:
+    def __init__(self, file: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.file = file  # a descriptor, for children to inherit
+        self._clock = clock  # one for all processes of a machine
 
     @classmethod
-    def new(cls) -> "Mark":
+    def new(cls, *, clock: Callable[[], float] = time.monotonic) -> "Mark":
         """A mark that nobody has touched yet."""
         if hasattr(os, "memfd_create"):
             file = os.memfd_create("voicemill-idle")
@@ -114,7 +121,7 @@ class Mark:
             with tempfile.TemporaryFile() as named:
                 file = os.dup(named.fileno())
         os.pwrite(file, _TIME.pack(_NEVER), 0)
-        return cls(file)
+        return cls(file, clock=clock)
 
     @classmethod
     def of_keeper(cls) -> "Mark | None":
@@ -124,12 +131,12 @@ class Mark:
 
     def touch(self) -> None:
         """There is work just now."""
-        os.pwrite(self.file, _TIME.pack(time.monotonic()), 0)  # one clock for all processes of a machine
+        os.pwrite(self.file, _TIME.pack(self._clock()), 0)
 
     def seconds(self) -> float:
         """How long nobody has had any work; below zero before anybody was ready for some."""
         (at,) = _TIME.unpack(os.pread(self.file, _TIME.size, 0))
-        return time.monotonic() - float(at)
+        return self._clock() - float(at)
 
     def close(self) -> None:
         """Give the file back."""

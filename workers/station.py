@@ -21,16 +21,19 @@ from storage.settings import StorageSettings
 from workers import assemble, render, scratch
 from workers.engines.engine import Checkpointing, EngineSpec, EngineUnavailableError, Partial
 from workers.exit_codes import WorkerExit
-from workers.health import Endpoint, Health, Heartbeat
+from workers.health import LOOK_SECONDS, Endpoint, Health, Heartbeat, Report, Watchdog
 from workers.idle import IdleTimer, Mark, Marker
 from workers.quality import recogniser
 from workers.settings import WorkerSettings
+from workers.spot import door
 from workers.spot import leave as leaving
 from workers.spot.settings import LifeSettings
 
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 5.0  # how often a worker says that it lives
+TELLING_SECONDS = 1.0  # that a process which ends itself tries to say why
+PATIENCE = {"assembly": 12.0}  # times as long: the upload of a book says nothing while it goes on
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Station:
     mill: render.Mill | None  # None: this process only assembles
     health: Health
     idle: IdleTimer | Marker
+    drain_seconds: float
     stop: threading.Event = field(default_factory=threading.Event)
     closing: ExitStack = field(default_factory=ExitStack)
 
@@ -53,19 +57,15 @@ class Station:
             return
         self.stop.set()
         self.health.draining()
-        watchdog = threading.Timer(seconds, lambda: os._exit(WorkerExit.WATCHDOG))
+        watchdog = threading.Timer(seconds, _end, [f"still at work {seconds:g} s after it was told to leave"])
         watchdog.daemon = True
         watchdog.start()
 
     @contextmanager
     def at_work(self, what: str) -> Iterator[None]:
         """Something is being done: neither idle nor, for a while, stuck."""
-        with self.idle.busy():
-            self.health.progress(what)
-            try:
-                yield
-            finally:
-                self.health.finished(what)
+        with self.idle.busy(), self.health.at_work(what, PATIENCE.get(what, 1.0)):
+            yield
 
     def close(self) -> None:
         """Give everything back. Safe to call twice."""
@@ -92,6 +92,7 @@ def open_station(
     )
     owner = owners.this_process()
     with ExitStack() as stack:
+        stack.callback(door.Door(life.spot_lock).close)
         health = _tell_health(life, stack)
         timer = _idle_timer(life, leave)
         stack.callback(timer.close)
@@ -107,7 +108,7 @@ def open_station(
             worker.lease_seconds,
             worker.assembly_attempts,
             ended,
-            encoding=lambda _job_id, _share: health.progress("assembly"),
+            encoding=lambda _job_id, _share: health.progress(),
             ring=ring,
         )
         mill = None
@@ -121,7 +122,7 @@ def open_station(
             listening = recogniser.listening()
             if isinstance(engine, Checkpointing):
                 engine.checkpoint_interval = worker.checkpoint_seconds
-                engine.on_checkpoint = functools.partial(_keep_partials, database)
+                engine.on_checkpoint = functools.partial(_keep_partials, database, health)
             mill = render.Mill(
                 database,
                 store,
@@ -134,10 +135,12 @@ def open_station(
                 ring,
                 hear=listening.hear,
                 hear_share=listening.share,
+                progress=health.progress,
             )
         stack.callback(leaving.watch(life, leave).close)
-        station = Station(database, store, owner, bench, mill, health, timer)
+        station = Station(database, store, owner, bench, mill, health, timer, life.drain_seconds)
         health.ready()
+        Watchdog(health, station.stop, _end_stuck, every=min(LOOK_SECONDS, life.stuck_seconds / 4))
         if spec is not None:
             _beat_while_open(station, spec.pool, stack)
         station.closing = stack.pop_all()
@@ -162,8 +165,25 @@ def _idle_timer(life: LifeSettings, leave: Callable[[], None]) -> IdleTimer | Ma
     return Marker(mark, life.max_idle / 4)
 
 
-def _keep_partials(database: Database, partials: Sequence[Partial]) -> None:
-    """Store how far sequences in flight are, so that a kill without notice costs no more than since then."""
+def _end(why: str) -> None:
+    """End this process, whatever hangs in it, be it its log. What it held is found as after a kill."""
+    told = "%s: this process ends; its supervisor starts a fresh one"
+    teller = threading.Thread(target=log.critical, args=[told, why], daemon=True)
+    teller.start()
+    teller.join(TELLING_SECONDS)
+    os._exit(WorkerExit.WATCHDOG)
+
+
+def _end_stuck(report: Report) -> None:
+    _end(f"no progress for {report.seconds_since_progress:.0f} s in {' and '.join(report.batches)}")
+
+
+def _keep_partials(database: Database, health: Health, partials: Sequence[Partial]) -> None:
+    """Store how far sequences in flight are, so that a kill without notice costs no more than since then.
+
+    It is a sign of life, too: on a slow device no sequence may come to its end for longer than a worker may be silent.
+    """
+    health.progress()
     try:
         database.run(
             lambda connection: takes.keep_partials(

@@ -3,7 +3,9 @@
     supervised = supervisor.Supervisor(supervisor.for_gpus(["voicemill", "worker"], gpus.chosen("all"), life))
     watcher = leave.watch(life, supervised.stop)
     code = supervised.run()
-    watcher.acknowledge()
+
+A child that leaves with 0 unasked is started again, too: whoever told it so, through Flower say, has not told us. One whose
+device fails again and again is given up (`Trust`), and with it all the others.
 
 The first SIGTERM or SIGINT is passed on to every child, which drains; a second one kills them at once. Should the
 supervisor itself be killed, Linux kills the children (`workers/leash.py`): what they had stored is stored, the rest is
@@ -62,6 +64,26 @@ class Backoff:
         return wait
 
 
+@dataclass(slots=True)
+class Trust:
+    """Whether a device may be tried once more: not after so many of its faults in a row.
+
+    There may be a dozen and more where nothing is wrong with the device: an item that breaks the engine is found by
+    halving its batch, at a fault each time, and then has its attempts.
+    """
+
+    allowed: int = 20
+    healthy: float = 300.0  # seconds: a run of so long, its engine's loading and all, had a device that works
+    faults: int = 0
+
+    def is_lost(self, code: int, ran: float) -> bool:
+        """Whether it is over, after a run of `ran` seconds with this exit code."""
+        if ran >= self.healthy:
+            self.faults = 0
+        self.faults += code == exit_codes.WorkerExit.DEVICE_FAULT
+        return self.faults >= self.allowed
+
+
 def for_gpus(command: Sequence[str], gpus: Sequence[str], life: "LifeSettings") -> list[Child]:
     """The same command once per GPU, or once without any, each with its own health port and heartbeat file.
 
@@ -91,6 +113,7 @@ class Supervisor:
         children: Sequence[Child],
         *,
         backoff: Callable[[], Backoff] = Backoff,
+        trust: Callable[[], Trust] = Trust,
         kill_after: float | None = None,
         files: Sequence[int] = (),
     ) -> None:
@@ -98,7 +121,7 @@ class Supervisor:
 
         `files` are open ones that the children inherit.
         """
-        self._wards = [_Ward(child, backoff(), files) for child in children]
+        self._wards = [_Ward(child, backoff(), trust(), files) for child in children]
         self._kill_after = kill_after
         self._news, self._bell = socket.socketpair()
         self._bell.setblocking(False)
@@ -190,8 +213,8 @@ class Supervisor:
 class _Ward:
     """One child and its runs."""
 
-    def __init__(self, child: Child, backoff: Backoff, files: Sequence[int] = ()) -> None:
-        self.child, self._backoff, self._files = child, backoff, files
+    def __init__(self, child: Child, backoff: Backoff, trust: Trust, files: Sequence[int] = ()) -> None:
+        self.child, self._backoff, self._trust, self._files = child, backoff, trust, files
         self.start_at: float | None = 0.0  # on the monotonic clock, while it waits for a start
         self.code: int | None = None  # its last, once it has left for good
         self._process: subprocess.Popen[bytes] | None = None
@@ -241,8 +264,13 @@ class _Ward:
         if self._stopped_with is not None and code == -self._stopped_with:
             code = 0  # told to leave before it listened
         said = f"ended ({exit_codes.meaning(code)})"
+        is_lost = self._trust.is_lost(code, time.monotonic() - self._started)
         if self._stopped_with is not None or code in exit_codes.FINAL:
             log.log(logging.ERROR if code else logging.INFO, "%s: %s", self.child.name, said)
+            self.code = code
+        elif is_lost:
+            told = "%s: %s, %d times in a row: given up. Leave a broken device out with --gpus."
+            log.error(told, self.child.name, said, self._trust.faults)
             self.code = code
         else:
             self._restart(said)

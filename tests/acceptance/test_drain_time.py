@@ -1,9 +1,11 @@
 """From a cloud's notice to the last byte stored, with as many sequences in flight as a GPU's worker has."""
 
-import os
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import pytest
 import sqlalchemy as sa
@@ -17,7 +19,7 @@ tiny_maya1 = pytest.importorskip("tests.tiny_maya1", reason="needs voicemill[may
 
 IN_FLIGHT = 512
 SEGMENTS = 600
-LIMIT = 5.0  # seconds, with a processor to itself; where others want it too, in proportion
+LIMIT = 5.0  # seconds, without those in which a thread that could go on had no processor
 
 
 @pytest.mark.slow
@@ -51,26 +53,68 @@ def test_512_sequences_in_flight_are_stored_within_five_seconds_of_a_notice(
         ]
         greedy = {"temperature": 0}  # what a CPU needs for a frame of 512 is mostly drawing random numbers
         corpus_maker.accepted(mill.database, texts, engine_options=greedy, spec=maya1.SPEC)
-        mill.start("scheduler")
+        scheduler = mill.start("scheduler")
         worker = mill.start("worker", "--engine", "maya1", "--no-assemble")
         begun = sa.select(sa.func.count()).select_from(Partial)
         mill.until(lambda: mill.scalar(begun) >= IN_FLIGHT, seconds=180)
+        scheduler.terminate()  # it would plan what is given back, and has no part in what is measured
 
-        noticed = time.time()
-        cloud.preempt()
-        assert worker.wait() == 0, worker.log()
+        with Queueing(mill.renderer(worker)) as queueing:
+            noticed = time.time()
+            cloud.preempt()
+            assert worker.wait() == 0, worker.log()
 
     stored_at = mill.scalar(sa.select(sa.func.greatest(sa.func.max(Partial.updated_at), _last_finished())))
+    queued = queueing.seconds(stored_at)
     with capsys.disabled():
         print(
-            f"\n{mill.scalar(begun)} sequences in flight, all stored {stored_at - noticed:.2f} s after the notice"
+            f"\n{mill.scalar(begun)} sequences in flight, all stored {stored_at - noticed:.2f} s after the notice,"
+            f" {queued:.2f} s of them without a processor"
         )
-    crowd = max(1.0, max(os.getloadavg()[:2]) / (os.cpu_count() or 1))
-    assert 0 < stored_at - noticed < LIMIT * crowd
+    assert 0 < stored_at - noticed < LIMIT + queued
     assert mill.scalar(begun) >= IN_FLIGHT
     assert mill.segments("corpus", "pending") + mill.segments("corpus", "done") == SEGMENTS
     assert {batch.outcome for batch in mill.batches()} == {"interrupted"}
     assert mill.scalar(sa.select(sa.func.max(Segment.attempts))) == 0
+
+
+class Queueing(threading.Thread):
+    """How long a process' threads wait for a processor, though they could go on: others on this machine have them.
+
+    A process has one lock for all of its Python, so its threads run one after the other, and so do their waits.
+    """
+
+    def __init__(self, process: int) -> None:
+        super().__init__(daemon=True)
+        self._folder = Path(f"/proc/{process}/task")
+        self._looks = [self._look()]
+
+    def seconds(self, until: float) -> float:
+        """From the beginning to a time."""
+        (_, first), *_ = self._looks
+        *_, (_, last) = (look for look in self._looks if look[0] <= until)
+        return sum(last.values()) - sum(first.values())
+
+    def run(self) -> None:
+        while (look := self._look())[1]:
+            self._looks.append((look[0], self._looks[-1][1] | look[1]))  # also of threads that have ended since
+            time.sleep(fleet.POLL)
+
+    def _look(self) -> tuple[float, dict[str, float]]:
+        """Now, and the seconds of each thread since it began."""
+        found = {}
+        with suppress(OSError):
+            for thread in self._folder.iterdir():
+                with suppress(OSError):
+                    found[thread.name] = int((thread / "schedstat").read_text().split()[1]) / 1e9
+        return time.time(), found
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.join()
 
 
 def _last_finished() -> sa.ScalarSelect[float]:

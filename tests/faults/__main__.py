@@ -11,7 +11,6 @@ import random
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tests.faults import checks, corpora, engine, kinds, ledger, report
 from tests.faults.place import CHECKPOINT_SECONDS, Place
 
 WORK_SECONDS = 5.0  # between two faults, where no segment is done earlier
-MISSES = 40  # tries at a fault, before it is given up
+MISSING_SECONDS = 45.0  # that a fault is tried for, before it is given up
 MISSING = 77  # exit code where a server is not installed
 PATIENCE = 120.0  # seconds without any progress, with no fault under way
 
@@ -65,6 +64,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--faults", type=int, help="so many faults; 200 where no minutes are given")
     parser.add_argument("--minutes", type=float, help="faults for so long")
+    parser.add_argument("--hand", type=hand, help="1/2: one of two hands that every kind of fault is dealt to")
     parser.add_argument("--broker", choices=["rabbitmq", "redis"], default="rabbitmq")
     parser.add_argument("--engine", choices=list(engine.SPECS), default="espeak")
     parser.add_argument("--workers", type=int, default=3)
@@ -76,30 +76,41 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def hand(told: str) -> list[str]:
+    """The faults of the hand 1/2, or another."""
+    number, _, of = told.partition("/")
+    found = kinds.hand(int(number), int(of))
+    if not found or int(number) < 1:
+        raise ValueError
+    return found
+
+
 def disturb(at: Place, options: argparse.Namespace) -> list[str]:
     """Do the faults: which."""
     chance = random.Random(options.seed)
     count = options.faults if options.faults is not None else (10**6 if options.minutes else 200)
     deadline = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
     done: list[str] = []
-    deck: list[str] = []
-    misses: Counter[str] = Counter()
+    deck: list[str] = list(options.hand or [])
+    missed: dict[str, float] = {}  # since when, on the monotonic clock
     at.tend()
     wait(at, lambda: bool(at.ready()) and bool(at.scheduler.tree()))
     while len(done) < count and time.monotonic() < deadline:
+        if not deck and options.hand:
+            break
         if not deck:
-            deck = options.only * 20 if options.only else kinds.deck(chance, 100)
+            deck = options.only * 20 if options.only else kinds.deck(chance)
         name = deck.pop(0)
         wait(at, lambda: bool(at.ready()))
         told = kinds.KINDS[name][1](at, chance)
         if told is None:
-            misses[name] += 1
-            if misses[name] < MISSES:
+            if time.monotonic() < missed.setdefault(name, time.monotonic()) + MISSING_SECONDS:
                 deck.insert(3, name)  # not just now: another fault is in its way
             else:
                 at.say(f"   -  {name}: cannot be done here")
             wait(at, soon(0.3))
             continue
+        missed.pop(name, None)
         done.append(name)
         at.say(f"{len(done):4}  {name}: {told}")
         wait(at, soon(chance.uniform(0, options.gap)))

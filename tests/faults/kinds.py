@@ -22,6 +22,7 @@ from workers.exit_codes import WorkerExit
 Kind = Callable[[Place, Random], str | None]  # what it did; None where it cannot be done just now
 
 HOUR = 3600
+DEAL = 3  # the seed of what is dealt to several runs
 
 
 def kill_worker(at: Place, chance: Random) -> str | None:
@@ -53,8 +54,8 @@ def terminate_worker(at: Place, chance: Random) -> str | None:
     if slot is None:
         return None
     at.note("SIGTERM", slot.name, frozenset(slot.tree()))
-    _must_leave(at, slot, "SIGTERM")
-    _send(slot.process.process.pid, signal.SIGTERM)  # type: ignore[union-attr]
+    number = slot.process.process.pid  # type: ignore[union-attr]
+    _must_leave(at, slot, "SIGTERM", lambda: _send(number, signal.SIGTERM))
     return slot.name
 
 
@@ -65,8 +66,7 @@ def terminate_twice(at: Place, chance: Random) -> str | None:
         return None
     number = slot.process.process.pid
     at.note("SIGTERM twice", slot.name, frozenset(slot.tree()))
-    _must_leave(at, slot, "SIGTERM twice", 10)
-    _send(number, signal.SIGTERM)
+    _must_leave(at, slot, "SIGTERM twice", lambda: _send(number, signal.SIGTERM), 10)
     pause = chance.uniform(0, 0.5)
     at.later(pause, lambda: _send(number, signal.SIGTERM) if slot.is_alive else None)
     return f"{slot.name}, {pause:.2f} s apart"
@@ -76,8 +76,8 @@ def terminate_scheduler(at: Place, chance: Random) -> str | None:
     """SIGTERM to the scheduler."""
     if not _scheduler(at):
         return None
-    _must_leave(at, at.scheduler, "SIGTERM")
-    _send(at.scheduler.process.process.pid, signal.SIGTERM)  # type: ignore[union-attr]
+    number = at.scheduler.process.process.pid  # type: ignore[union-attr]
+    _must_leave(at, at.scheduler, "SIGTERM", lambda: _send(number, signal.SIGTERM))
     return at.scheduler.name
 
 
@@ -91,8 +91,7 @@ def notice(kind: str, clouds: Collection[str], seconds: float) -> Kind:
         slot = chance.choice(slots)
         assert slot.metadata is not None
         at.note(kind, slot.name, frozenset(slot.tree()))
-        _must_leave(at, slot, kind, seconds)
-        slot.metadata.preempt()
+        _must_leave(at, slot, kind, slot.metadata.preempt, seconds)
         return f"{slot.name}, of {slot.cloud}"
 
     return strike
@@ -251,13 +250,15 @@ KINDS: dict[str, tuple[int, Kind]] = {  # how often, among each other
 }
 
 
-def deck(chance: Random, count: int) -> list[str]:
-    """So many kinds, each as often as it should be, in an order that follows from the seed."""
+def deck(chance: Random) -> list[str]:
+    """Every kind as often as it should be, in an order that follows from the seed."""
     once = [name for name, (times, _) in KINDS.items() for _ in range(times)]
-    dealt: list[str] = []
-    while len(dealt) < count:
-        dealt += chance.sample(once, len(once))
-    return dealt[:count]
+    return chance.sample(once, len(once))
+
+
+def hand(number: int, of: int) -> list[str]:
+    """One of several hands, the first is 1, that every kind is dealt to once, always in the same way."""
+    return Random(DEAL).sample(list(KINDS), len(KINDS))[number - 1 :: of]
 
 
 def _worker(at: Place, chance: Random) -> Slot | None:
@@ -276,10 +277,14 @@ def _send(number: int, what: signal.Signals) -> None:
         os.kill(number, what)
 
 
-def _must_leave(at: Place, slot: Slot, why: str, seconds: float = place.GRACE_SECONDS) -> None:
-    """A machine that goes after its grace: whoever is still there then is a finding, and is killed."""
-    process, begun = slot.process, time.monotonic()
+def _must_leave(
+    at: Place, slot: Slot, why: str, tell: Callable[[], None], seconds: float = place.GRACE_SECONDS
+) -> None:
+    """A machine that goes after its grace, from when it was told: whoever is there then is a finding, and is killed."""
+    process = slot.process
     assert process is not None
+    tell()
+    begun = time.monotonic()
     slot.busy_until = begun + seconds + 1
 
     def look() -> None:

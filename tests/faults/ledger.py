@@ -13,6 +13,7 @@ NOTICES = ("SIGTERM", "notice of 2 minutes", "notice of 30 seconds")
 ENDS = frozenset({*NOTICES, "SIGTERM twice", "kill -9", "stopped"})  # of the process that it strikes
 AWAY = ("S3: ", "Postgres ")  # so begin the kinds that keep a worker from storing anything
 AWAY_BEFORE, AWAY_AFTER = 15.0, 10.0  # seconds around the end of a process in which that matters
+AT_ONCE = "the same words in two batches at once"
 BESIDE = ", with the store or the database away"
 SLACK = 5.0  # seconds that a busy machine may add to the interval between two checkpoints
 
@@ -179,6 +180,7 @@ def _anything_away(ending: Event, events: Sequence[Event]) -> bool:
 
 
 def _cause_of_double(first: Call, second: Call, events: Sequence[Event]) -> str:
-    if second.begun < first.last and not first.is_cut:
-        return "the same words in two batches at once"
-    return cause(first, events)
+    """Why the second call did what the first has done. When it began it had read how far others were, and no later."""
+    blame = cause(first, events)
+    at_once = second.begun < first.last
+    return AT_ONCE if at_once and (not first.is_cut or blame in NOTICES) else blame

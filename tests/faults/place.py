@@ -36,7 +36,7 @@ from workers.exit_codes import WorkerExit
 
 BUCKET: Final = "faults"
 REGION: Final = "eu-central-1"
-LEASE_SECONDS = 5  # the shortest that there is
+LEASE_SECONDS = 15  # with less a renewal that a busy machine delays is one fault more, and blamed on another
 DISK_BYTES = 64 << 20
 RESTART_SECONDS = 1.0  # before a process that has ended starts again
 CHECKPOINT_SECONDS = 3.0
@@ -109,7 +109,7 @@ class Slot:
         )
 
     def tree(self) -> dict[int, str]:
-        """The processes of the slot that are ours: number and role (keeper, renderer, assembler, scheduler)."""
+        """The processes of the slot that are ours: number and role (keeper, renderer, assembler, deliverer, scheduler)."""
         if self.process is None or not self.is_alive:
             return {}
         found = {self.process.process.pid: "keeper"}
@@ -117,7 +117,12 @@ class Slot:
             with suppress(OSError):
                 line = Path(f"/proc/{number}/cmdline").read_bytes()
                 if b"celery" in line:
-                    roles = {b"render-": "renderer", b"assemble-": "assembler", b"scheduler-": "scheduler"}
+                    roles = {
+                        b"render-": "renderer",
+                        b"assemble-": "assembler",
+                        b"deliver-": "deliverer",
+                        b"scheduler-": "scheduler",
+                    }
                     found[number] = next((role for mark, role in roles.items() if mark in line), "other")
         return found
 
@@ -236,7 +241,7 @@ class Place:
 
     def start(self, slot: Slot) -> None:
         """Start a slot's process on its machine."""
-        settings = {"TMPDIR": str(slot.scratch)}
+        settings = {"TMPDIR": str(slot.scratch), "VOICEMILL_SPOT_LOCK": str(slot.folder / "lock")}
         if self.clocks is not None:
             slot.set_clock(0)
             settings |= {"LD_PRELOAD": str(self.clocks), "FAULTS_CLOCK": str(slot.clock)}

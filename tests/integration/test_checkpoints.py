@@ -1,5 +1,8 @@
 """Partials that come while a sequence goes on, and device faults."""
 
+import functools
+import time
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import pytest
@@ -11,9 +14,11 @@ from storage.database import Database
 from storage.models import Partial, Segment
 from storage.objects import open_store
 from tests import corpus_maker, tones
-from workers import render, station
+from workers import health, render, station
 from workers.engines.engine import DeviceFaultError, Request
 from workers.engines.engine import Partial as CheckpointOf
+
+PATIENCE = 5.0  # seconds
 
 
 @pytest.fixture
@@ -59,29 +64,93 @@ class Faulty(tones.Tones):
             yield from super().render([request], stop)
 
 
-def test_how_often_an_engine_hands_out_checkpoints_is_a_setting(database, tmp_path, monkeypatch):
-    """And what it hands out is kept while it goes on."""
+class Checkpointing(tones.Tones):
+    """Lets a test do something before each take."""
 
-    class Slow(tones.Tones):
-        on_checkpoint = None
-        checkpoint_interval = 0.0
+    on_checkpoint = None
+    checkpoint_interval = 0.0
 
-    class Spec(tones.Spec):
-        def load(self):
-            return Slow()
+    def __init__(self):
+        super().__init__()
+        self.before = lambda request: None
 
+    def render(self, requests, stop):
+        for request in requests:
+            self.before(request)
+            yield from super().render([request], stop)
+
+
+class Spec(tones.Spec):
+    def load(self):
+        return Checkpointing()
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock by which a worker's health goes. Nobody ends this process for it."""
+    clock = Clock()
+    monkeypatch.setattr(station, "Health", functools.partial(health.Health, clock=clock))
+    monkeypatch.setattr(station, "Watchdog", lambda *_, **__: None)
+    return clock
+
+
+@pytest.fixture
+def opened(database, tmp_path, monkeypatch):
     monkeypatch.setenv("VOICEMILL_DATABASE_URL", database.full_url)
     monkeypatch.setenv("VOICEMILL_STORE_URL", str(tmp_path / "store"))
     monkeypatch.setenv("VOICEMILL_CHECKPOINT_SECONDS", "7.5")
+    monkeypatch.setenv("VOICEMILL_SPOT_LOCK", str(tmp_path / "lock"))
     nothing = dict.fromkeys(("ring", "ended"), lambda numbers: None)
     opened = station.open_station(Spec(), **nothing, leave=lambda: None, scratch_root=tmp_path)
-    try:
-        engine = opened.mill.engine
-        assert engine.checkpoint_interval == 7.5
-        engine.on_checkpoint([CheckpointOf("a", b"half", 35)])
-        assert kept(database) == {"a": b"half"}
-    finally:
-        opened.close()
+    yield opened
+    opened.close()
+
+
+def test_how_often_an_engine_hands_out_checkpoints_is_a_setting(database, opened):
+    """And what it hands out is kept while it goes on."""
+    engine = opened.mill.engine
+    assert engine.checkpoint_interval == 7.5
+    engine.on_checkpoint([CheckpointOf("a", b"half", 35)])
+    assert kept(database) == {"a": b"half"}
+
+
+def test_a_batch_that_takes_long_is_healthy_while_something_comes_of_it(database, clock, opened):
+    """A kubelet would end the pod of a worker that says otherwise."""
+    corpus_maker.accepted(database, ["One text.", "Another one.", "The third.", "The last."])
+    said = []
+
+    def take_long(request):
+        deadline = time.monotonic() + PATIENCE
+        while opened.health.report().seconds_since_progress and time.monotonic() < deadline:
+            time.sleep(0.01)  # until what came before has been taken note of
+        clock.now += 299
+        said.append(opened.health.report().state)
+
+    opened.mill.engine.before = take_long
+    (batch_id,) = planner.plan(database, "tones", planner.Plan(workers=1))
+    with opened.at_work(f"batch {batch_id}"):
+        report = render.run(opened.mill, batch_id, opened.stop)
+    assert report.rendered == 4
+    assert said == ["working"] * 4
+    assert opened.health.report().state == "idle"
+
+
+def test_a_checkpoint_is_a_sign_of_life(clock, opened):
+    """On a slow device no sequence may end for as long as a worker may say nothing."""
+    with opened.at_work("batch 1"):
+        clock.now += 299
+        checkpoint = opened.mill.engine.on_checkpoint
+        with ThreadPoolExecutor(1) as engine:
+            engine.submit(checkpoint, [CheckpointOf("a", b"half", 35)]).result()
+        clock.now += 2
+        assert opened.health.report().healthy
 
 
 def test_a_device_fault_keeps_what_was_done_and_says_that_the_process_must_end(database, tmp_path):
@@ -95,7 +164,7 @@ def test_a_device_fault_keeps_what_was_done_and_says_that_the_process_must_end(d
             batch_id = batches.next_ready(connection, "tones")
         if batch_id is None:
             break
-        report = render.run(mill, batch_id, Event())
+        render.run(mill, batch_id, Event())
         faults += mill.fault.reason is not None
         mill.fault.reason = None  # as in a fresh process
     with database.read() as connection:

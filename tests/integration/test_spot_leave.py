@@ -3,22 +3,24 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from storage import settings
-from tests.metadata_servers import AwsServer, AzureServer, Heard
-from workers.spot import leave
+from tests.metadata_servers import PATIENCE, AwsServer, AzureServer, Heard
+from workers.spot import door, leave
 from workers.spot.aws import Aws
 from workers.spot.settings import LifeSettings
 
 ROOT = Path(__file__).parents[2]
 SUPERVISOR = r"""
 import logging, sys
+from cli import worker
 from storage import settings
 from workers import supervisor
-from workers.spot import leave
+from workers.spot import door
 from workers.spot.settings import LifeSettings
 
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -33,45 +35,144 @@ signal.signal(signal.SIGTERM, drain)
 os.write(1, b"up, spot " + os.environ["VOICEMILL_SPOT"].encode() + b"\\n")
 signal.pause()
 ''']
-supervised = supervisor.Supervisor(supervisor.for_gpus(command, ["0", "1"], life))
-watcher = leave.watch(life, supervised.stop)
-code = supervised.run()
-watcher.acknowledge()
-watcher.close()
-sys.exit(code)
+at_door = door.Door(life.spot_lock) if sys.argv[1] == "worker" else None
+sys.exit(worker.supervised(supervisor.for_gpus(command, sys.argv[2:], life), life, at_door))
 """
 
 
 class Azure(AzureServer):
-    """Also takes down when a worker has drained."""
+    """Also takes down when a worker has drained, at once or when it is let."""
+
+    def __init__(self):
+        self.slow = set()  # workers that drain when `patience` is over
+        self.patience = threading.Event()
+        super().__init__()
 
     def answer(self, seen):
-        return self.text("") if seen.path.startswith("/drained") else super().answer(seen)
+        if not seen.path.startswith("/drained"):
+            return super().answer(seen)
+        if seen.path.rpartition("/")[2] in self.slow:
+            assert self.patience.wait(PATIENCE)
+        return self.text("")
+
+    def done(self):
+        """What has drained, and the acknowledgement."""
+        return [
+            seen.path
+            for seen in list(self.requests.said)
+            if seen.path.startswith("/drained") or seen.method == "POST"
+        ]
 
 
-def test_the_cloud_is_told_to_go_ahead_when_the_last_worker_has_drained():
+@pytest.fixture
+def server():
     with Azure() as server:
-        chosen = {"VOICEMILL_SPOT": "auto", "VOICEMILL_SPOT_ENDPOINT": server.url}
-        with subprocess.Popen(
-            [sys.executable, "-c", SUPERVISOR],
+        yield server
+
+
+@pytest.fixture
+def start(server, tmp_path):
+    """Starts a command on the machine, with a process for each GPU, and waits until they are up."""
+    started = []
+
+    def start(command, *gpus, cloud="azure"):
+        chosen = {
+            "VOICEMILL_SPOT": cloud,
+            "VOICEMILL_SPOT_ENDPOINT": server.url,
+            "VOICEMILL_SPOT_LOCK": str(tmp_path / "lock"),
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", SUPERVISOR, command, *gpus],
             cwd=ROOT,
             env={**os.environ, **chosen},
             stdout=subprocess.PIPE,
             text=True,
-        ) as process:
-            up = (line for line in iter(process.stdout.readline, "") if line == "up, spot off\n")
-            next(up), next(up)
-            server.preempt()
-            said = process.stdout.read()
-        assert process.returncode == 0
-        assert said.count("draining") == 2
-        done = [
-            seen.path
-            for seen in server.requests.said
-            if seen.path.startswith("/drained") or seen.method == "POST"
-        ]
-        assert sorted(done[:2]) == ["/drained/0", "/drained/1"]
-        assert done[2:] == ["/metadata/scheduledevents"]
+        )
+        started.append(process)
+        up = (line for line in iter(process.stdout.readline, "") if line == "up, spot off\n")
+        for _ in gpus:
+            next(up)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_the_cloud_is_told_to_go_ahead_when_the_last_worker_has_drained(server, start):
+    process = start("worker", "0", "1", cloud="auto")
+    server.preempt()
+    said = process.stdout.read()
+    assert process.wait() == 0
+    assert said.count("draining") == 2
+    assert sorted(server.done()[:2]) == ["/drained/0", "/drained/1"]
+    assert server.done()[2:] == ["/metadata/scheduledevents"]
+
+
+def test_of_several_commands_on_a_machine_only_the_last_to_leave_tells_the_cloud(server, start):
+    """A worker that only assembles has soon left; to release the machine then would cut short what its GPU does."""
+    server.slow = {"0"}
+    gpu, assembly = start("worker", "0"), start("worker", "assembly")
+    server.preempt()
+    assembly.stdout.read()
+    assert assembly.wait() == 0
+    assert sorted(server.done()) == ["/drained/0", "/drained/assembly"]
+    server.patience.set()
+    gpu.stdout.read()
+    assert gpu.wait() == 0
+    assert server.done()[2:] == ["/metadata/scheduledevents"]
+
+
+def test_a_scheduler_does_not_tell_the_cloud(server, start):
+    server.slow = {"0"}
+    gpu, scheduler = start("worker", "0"), start("scheduler", "plan")
+    server.preempt()
+    scheduler.stdout.read()
+    assert scheduler.wait() == 0
+    assert sorted(server.done()) == ["/drained/0", "/drained/plan"]
+    server.patience.set()
+    gpu.stdout.read()
+    assert server.done()[2:] == ["/metadata/scheduledevents"]
+
+
+def test_nor_does_a_scheduler_keep_others_from_it(server, start):
+    server.slow = {"plan"}
+    gpu, scheduler = start("worker", "0"), start("scheduler", "plan")
+    server.preempt()
+    gpu.stdout.read()
+    assert "/metadata/scheduledevents" in server.done()
+    assert scheduler.poll() is None
+    server.patience.set()
+    scheduler.stdout.read()
+
+
+def test_who_was_killed_holds_no_door_open(server, start):
+    start("worker", "0").kill()
+    process = start("worker", "1")
+    server.preempt()
+    process.stdout.read()
+    assert server.done()[-1] == "/metadata/scheduledevents"
+
+
+def test_of_two_who_leave_at_once_one_is_the_last(tmp_path):
+    first, second = door.Door(tmp_path / "lock"), door.Door(tmp_path / "lock")
+    assert not first.is_last()
+    assert second.is_last()  # the first has given up its part in asking
+    for each in (first, second):
+        each.close()
+        each.close()
+    alone = door.Door(tmp_path / "lock")
+    assert alone.is_last()
+    alone.close()
+
+
+def test_without_a_lock_nobody_is_the_last(tmp_path, caplog):
+    shut = door.Door(tmp_path / "nowhere" / "lock")
+    assert not shut.is_last()
+    assert "no cloud will be told" in caplog.text
+    assert "No such file" in caplog.text
+    shut.close()
 
 
 @pytest.mark.parametrize(("choice", "reasons"), [("ignore", 1), ("drain", 2)])

@@ -14,7 +14,8 @@ from workers.spot import link
 from workers.spot.settings import LifeSettings
 
 SERVERS = {"aws": AwsServer, "google": GoogleServer, "azure": AzureServer}
-LIMIT = 1.5  # seconds that finding out may take
+LIMIT = 15.0  # seconds that finding out may take, where it would never end by itself
+PATIENT = spot.Pace(probe=PATIENCE)  # for a server that does answer, however busy the machine is
 
 
 def everywhere(url):
@@ -26,8 +27,8 @@ def test_auto_finds_the_cloud_and_says_so(name, caplog):
     caplog.set_level(logging.INFO)
     heard = Heard()
     with SERVERS[name]() as server:
-        watcher = spot.watch("auto", heard, endpoints=everywhere(server.url))
-        assert watcher.provider(PATIENCE) == name
+        watcher = spot.watch("auto", heard, endpoints=everywhere(server.url), pace=PATIENT)
+        assert watcher.provider(2 * PATIENCE) == name
         assert f"this is {name}" in caplog.text
         server.preempt()
         assert heard.wait()[0].provider == name
@@ -83,6 +84,35 @@ def test_an_address_where_nobody_answers_at_all_costs_no_more():
         watcher.close()
         for connection in waiting:
             connection.close()
+
+
+@pytest.mark.parametrize("fault", [metadata_servers.hangs, metadata_servers.status(503)])
+def test_a_metadata_server_that_is_slow_when_its_machine_starts_is_found_later(fault, caplog):
+    """Else there would be no notices for as long as the worker lives."""
+    caplog.set_level(logging.INFO)
+    heard = Heard()
+    with AzureServer() as server:
+        server.break_with(fault)
+        pace = spot.Pace(probe=0.1, probe_limit=PATIENCE, probe_every=0.01)
+        watcher = spot.watch("auto", heard, endpoints=everywhere(server.url), pace=pace)
+        assert watcher.provider(PATIENCE) is None
+        server.heal()
+        server.preempt()
+        assert heard.wait()[0].provider == "azure"
+        assert watcher.provider() == "azure"
+        watcher.close()
+    assert caplog.text.count("no cloud's metadata server answers here") == 1
+
+
+def test_where_there_is_no_cloud_it_is_asked_for_no_longer_after_a_while():
+    with AwsServer() as server:
+        server.break_with(metadata_servers.status(404))
+        pace = spot.Pace(probe_every=0.01, probe_until=0.05)
+        watcher = spot.watch("auto", Heard(), endpoints=everywhere(server.url), pace=pace)
+        watcher._thread.join(PATIENCE)
+        assert not watcher._thread.is_alive()
+        assert watcher.provider() is None
+        watcher.close()
 
 
 def test_off_does_nothing():

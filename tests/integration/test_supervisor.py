@@ -26,7 +26,8 @@ told = json.loads(sys.argv[1])
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 children = [supervisor.Child(name, command) for name, command in told["children"].items()]
 backoff = lambda: supervisor.Backoff(first=0.05, limit=0.2)
-supervised = supervisor.Supervisor(children, backoff=backoff, kill_after=told["kill_after"])
+trust = lambda: supervisor.Trust(allowed=told["faults_allowed"])
+supervised = supervisor.Supervisor(children, backoff=backoff, trust=trust, kill_after=told["kill_after"])
 if told["stop_on_line"]:
     def wait():
         sys.stdin.readline()
@@ -96,8 +97,13 @@ def child(code, *arguments):
 class Running:
     """A supervisor in a process of its own. Its output ends when the last process that it began has gone."""
 
-    def __init__(self, children, *, kill_after=None, stop_on_line=False):
-        told = {"children": children, "kill_after": kill_after, "stop_on_line": stop_on_line}
+    def __init__(self, children, *, kill_after=None, stop_on_line=False, faults_allowed=20):
+        told = {
+            "children": children,
+            "kill_after": kill_after,
+            "stop_on_line": stop_on_line,
+            "faults_allowed": faults_allowed,
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-c", SUPERVISOR, json.dumps(told)],
             cwd=ROOT,
@@ -198,6 +204,34 @@ def test_it_does_not_start_again_who_has_left_for_good(tmp_path, code):
     assert (tmp_path / "runs").read_text() == "x"
 
 
+def test_who_leaves_well_but_unasked_is_started_again(tmp_path):
+    """Somebody ends one of several processes through Flower: its GPU must not idle from then on."""
+    with Running({"a": child(DRAINS), "b": child(COUNTS, str(tmp_path / "runs"), "0,0,2")}) as running:
+        code, said = running.end()
+    assert code == 2
+    assert (tmp_path / "runs").read_text() == "xxx"
+    assert said.count("b: ended (code 0, done), next start in") == 2
+
+
+def test_a_device_that_fails_again_and_again_is_given_up(tmp_path):
+    """Others end with it: none works on in silence beside it, and whoever keeps this command sees it end."""
+    failing = child(COUNTS, str(tmp_path / "runs"), "1,70,-9,70,70,0")
+    with Running({"a": child(DRAINS), "b": failing}, faults_allowed=3) as running:
+        code, said = running.end()
+    assert code == exit_codes.WorkerExit.DEVICE_FAULT
+    assert (tmp_path / "runs").read_text() == "x" * 5
+    assert "b: ended (code 70, a fault of the device or a defect), 3 times in a row: given up" in said
+    assert "a: ended" in said
+
+
+def test_a_run_that_was_long_enough_shows_that_a_device_works():
+    trust = supervisor.Trust(allowed=3, healthy=300.0)
+    fault = exit_codes.WorkerExit.DEVICE_FAULT
+    assert [trust.is_lost(fault, ran) for ran in (0, 299, 300, 0)] == [False] * 4
+    assert not trust.is_lost(1, 0)  # another way to end is no fault of the device, and no sign that it works
+    assert trust.is_lost(fault, 0)
+
+
 def test_the_worst_exit_code_counts(tmp_path):
     up = [str(tmp_path / name) for name in ("a", "b")]
     children = {
@@ -213,9 +247,9 @@ def test_the_worst_exit_code_counts(tmp_path):
 
 def test_it_starts_again_who_failed_and_waits_longer_each_time(tmp_path):
     runs = tmp_path / "runs"
-    with Running({"a": child(COUNTS, str(runs), "70,75,1,-9,-11,0")}) as running:
+    with Running({"a": child(COUNTS, str(runs), "70,75,1,-9,-11,2")}) as running:
         code, said = running.end()
-    assert code == 0
+    assert code == 2
     assert runs.read_text() == "x" * 6
     waits = [float(wait) for wait in re.findall(r"next start in ([\d.]+) s", said)]
     assert waits == [0.05, 0.1, 0.2, 0.2, 0.2]

@@ -58,6 +58,26 @@ def test_tokens_since_the_last_checkpoint_are_lost_and_no_others(tmp_path: Path)
     assert list(ledger.broken_promises(account, interval=1)) == []
 
 
+def test_a_notice_is_not_to_blame_for_what_another_had_begun_before(tmp_path: Path) -> None:
+    """Two jobs with the same words: the second batch came to them before the first one was told to stop."""
+    calls = log(
+        tmp_path,
+        (10, 1, "a", {"begin": ["x", "y"]}),
+        (10, 1, "a", {"start": "x", "tokens": 0}),
+        (11, 1, "a", {"at": {"x": 24}}),
+        (11.1, 2, "b", {"begin": ["x"]}),
+        (11.5, 1, "a", {"at": {"x": 28}}),
+        (11.6, 1, "a", {"end": "stopped"}),
+        (12, 2, "b", {"start": "x", "tokens": 0}),
+        (13, 2, "b", {"at": {"x": 100}}),
+        (13, 2, "b", {"take": "x"}),
+        (13, 2, "b", {"end": "complete"}),
+    )
+    account = ledger.account(calls, [Event(11.4, "notice of 30 seconds", "", frozenset({1}))])
+    assert account.tokens_again == {ledger.AT_ONCE: 28}
+    assert not list(ledger.broken_promises(account, interval=3))
+
+
 def test_the_lease_that_was_slept_through_is_to_blame_before_what_came_after(tmp_path: Path) -> None:
     calls = log(tmp_path, (10, 1, "a", {"begin": ["x"]}), (20, 1, "a", {"end": "stopped"}))
     events = [Event(11, "stopped", "", frozenset({1})), Event(19.5, "SIGTERM", "", frozenset({1}))]

@@ -44,6 +44,41 @@ def test_durations_in_settings():
         adapter.validate_python(-1)
 
 
+class Clock:
+    """A clock that stands still but for what a test adds, and tells how often somebody has looked at it."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self._looks = threading.Semaphore(0)
+
+    def __call__(self):
+        self._looks.release()
+        return self.now
+
+    def forget(self):
+        while self._looks.acquire(blocking=False):
+            pass
+
+    def wait(self, count=1):
+        """Until so many looks have come."""
+        for _ in range(count):
+            assert self._looks.acquire(timeout=PATIENCE)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def look(timer, clock):
+    """Have a timer look at its clock, and again: then the first look has led to nothing."""
+    for _ in range(2):
+        with timer._change:
+            clock.forget()
+            timer._change.notify()
+        clock.wait()
+
+
 def test_it_fires_once_when_nothing_came():
     fired, calls = threading.Event(), []
     timer = idle.IdleTimer(0.01, lambda: (calls.append(1), fired.set()))
@@ -55,21 +90,30 @@ def test_it_fires_once_when_nothing_came():
     assert calls == [1]
 
 
-def test_it_does_not_fire_while_there_is_work():
+def test_it_does_not_fire_while_there_is_work(clock):
     fired = threading.Event()
-    timer = idle.IdleTimer(0.1, fired.set)
+    timer = idle.IdleTimer(100, fired.set, clock=clock)
     with timer.busy():
         with timer.busy():
-            assert not fired.wait(0.2)
-        assert not fired.wait(0.2)
+            clock.now += 1000
+            look(timer, clock)
+        clock.now += 1000
+        look(timer, clock)
+    clock.now += 99
+    look(timer, clock)
+    assert not fired.is_set()
+    clock.now += 1
+    with timer._change:
+        timer._change.notify()
     assert fired.wait(PATIENCE)
     timer.close()
 
 
-def test_closed_it_never_fires():
+def test_closed_it_never_fires(clock):
     fired = threading.Event()
-    timer = idle.IdleTimer(0.2, fired.set)
+    timer = idle.IdleTimer(100, fired.set, clock=clock)
     timer.close()
+    clock.now += 1000
     timer._thread.join(PATIENCE)
     assert not timer._thread.is_alive()
     assert not fired.is_set()
@@ -84,29 +128,49 @@ def test_without_a_limit_it_needs_no_thread():
     timer.close()
 
 
-def test_a_worker_leaves_when_none_of_its_processes_has_work():
+def test_a_worker_leaves_when_none_of_its_processes_has_work(clock):
     """One that waits for its turn does not go while another is at work."""
-    mark, fired = idle.Mark.new(), threading.Event()
+    mark, fired = idle.Mark.new(clock=clock), threading.Event()
     assert mark.seconds() < 0  # nobody has begun
-    watch = idle.Watch(mark, 0.2, fired.set)
-    assert not fired.wait(0.4)
-    marker, other = idle.Marker(mark, 0.05), idle.Marker(idle.Mark(mark.file), 0.05)
-    with marker.busy():
-        with other.busy():
-            pass
-        assert not fired.wait(0.6)
+    watch = idle.Watch(mark, 0.01, fired.set)  # it looks as often as that, and none of this time passes
+    clock.wait(3)
+    mark.touch()
+    clock.forget()
+    clock.wait(3)
+    assert not fired.is_set()
+    clock.now += 1
     assert fired.wait(PATIENCE)
-    assert mark.seconds() >= 0.2
-    for each in (marker, other, watch, mark):
+    for each in (watch, mark):
         each.close()
 
 
-def test_closed_a_watch_never_fires():
-    mark, fired = idle.Mark.new(), threading.Event()
-    mark.touch()
-    watch = idle.Watch(mark, 0.3, fired.set)
-    watch.close()
+def test_a_process_with_work_keeps_the_mark_fresh_and_one_without_leaves_it_alone(clock):
+    mark = idle.Mark.new(clock=clock)
+    at_work = idle.Marker(mark, 0.01)
+    without = idle.Marker(idle.Mark(mark.file, clock=clock), 0.01)
+    with at_work.busy():
+        with without.busy():
+            pass
+        clock.now += 100
+        clock.forget()
+        clock.wait(2)  # the first touch is done when it looks for the second
+        assert mark.seconds() == 0
+    clock.now += 100
+    for each in (at_work, without):
+        each.close()
+        each._thread.join()
+    assert mark.seconds() == 100
     mark.close()
+
+
+def test_closed_a_watch_never_fires(clock):
+    mark, fired = idle.Mark.new(clock=clock), threading.Event()
+    mark.touch()
+    watch = idle.Watch(mark, 0.01, fired.set)
+    watch.close()
+    clock.now += 1000
+    mark.close()
+    assert not watch._thread.is_alive()
     assert not fired.is_set()
 
 

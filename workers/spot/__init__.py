@@ -2,7 +2,8 @@
 
     watcher = spot.watch("auto", on_notice)  # or, as the settings say: leave.watch(life, stop.set)
     ...
-    watcher.acknowledge()  # when everything is stored: the cloud need not wait any longer
+    if door.is_last():  # of all workers on this machine: everything is stored, the cloud need not wait any longer
+        watcher.acknowledge()
     watcher.close()
 
 Kubernetes and plain hosts need no watcher: whoever ends the process there (the kubelet, systemd, `docker stop`) sends
@@ -34,8 +35,9 @@ def watch(
 ) -> Watcher:
     """Watch for notices in a thread of its own, until `close()`. Returns at once and never raises for a network's faults.
 
-    `auto` finds out where it is, within `pace.probe` seconds, and says so in the log. `endpoints` are base URLs by the
-    cloud's name, instead of its link-local address. `on_notice` is called in the watcher's thread, once a notice.
+    `auto` finds out where it is, within `pace.probe` seconds, and says so in the log. Where no cloud answers it asks again
+    for a while: a machine that has just started may be slow to know. `endpoints` are base URLs by the cloud's name,
+    instead of its link-local address. `on_notice` is called in the watcher's thread, once a notice.
     """
     found = endpoints or {}
     wanted = [cloud for cloud in CLOUDS if kind in ("auto", cloud.name)]

@@ -8,7 +8,7 @@ In a container the token's answer must make one hop more than EC2 allows by defa
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from workers.spot import notice
 from workers.spot.link import Answer, Link, LinkError
@@ -35,11 +35,12 @@ class Aws:
         every: float = 5.0,  # seconds, as Amazon advises
         timeout: float = 2.0,  # seconds
         token_seconds: int = 21_600,  # the longest that EC2 gives
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.every, self._timeout, self._token_seconds = every, timeout, token_seconds
+        self.every, self._timeout, self._token_seconds, self._clock = every, timeout, token_seconds, clock
         self._link = Link(endpoint)
         self._token = ""
-        self._token_ends = 0.0  # on the monotonic clock
+        self._token_ends = 0.0  # on that clock
 
     def probe(self, timeout: float) -> bool:
         """Whether a token can be had, and an instance id with it."""
@@ -87,7 +88,7 @@ class Aws:
         return self._link.request("GET", path, headers, timeout=timeout)
 
     def _current_token(self, timeout: float) -> str:
-        asked = time.monotonic()
+        asked = self._clock()
         if not self._token or asked > self._token_ends:
             headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(self._token_seconds)}
             try:

@@ -20,6 +20,10 @@ class LifeSettings(RoomSettings):
     spot_endpoint: str | None = pydantic.Field(
         default=None, description="Base URL of the metadata server, where it is not at 169.254.169.254."
     )
+    spot_lock: Path | None = pydantic.Field(
+        default=None,
+        description="A file that the workers of one machine share: the last to leave tells Azure. None: in /run/lock.",
+    )
     spot_rebalance: Literal["ignore", "drain"] = pydantic.Field(
         default="ignore", description="What to do when Amazon says that an interruption has become likelier."
     )
@@ -50,7 +54,10 @@ class LifeSettings(RoomSettings):
         description="A file touched every few seconds while all is well; with several GPUs one each, .0, .1, ….",
     )
     stuck_seconds: float = pydantic.Field(
-        default=300.0, gt=0, le=86400, description="A worker without progress for so long is called stuck."
+        default=300.0,
+        gt=0,
+        le=86400,
+        description="A worker without progress for so long is stuck, and ends itself with exit code 75.",
     )
     max_idle: idle.Duration | None = pydantic.Field(
         default=None, description="A worker that finds no work for so long leaves: 90s, 10m, 2h. None: never."

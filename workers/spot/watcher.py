@@ -17,7 +17,10 @@ log = logging.getLogger(__name__)
 class Pace:
     """How the watcher paces itself, in seconds."""
 
-    probe: float = 1.0  # to find out which cloud this is
+    probe: float = 1.0  # to find out which cloud this is; doubled with each further try
+    probe_limit: float = 8.0  # for one try, at most
+    probe_every: float = 15.0  # between two tries: a metadata server may be slow while its machine starts
+    probe_until: float = 600.0  # after so long without an answer there is no cloud here
     backoff: float = 1.0  # after a first failed poll, doubled after each further one
     backoff_limit: float = 8.0  # at most; well below the shortest notice of 30 s
     complain: float = 60.0  # between two warnings about failing polls
@@ -41,14 +44,15 @@ class Watcher:
         self._thread.start()
 
     def provider(self, timeout: float | None = None) -> str | None:
-        """The cloud that is watched, once that is decided; None where there is none or `timeout` seconds were too few."""
+        """The cloud that is watched, once all were asked; None where none has answered, or not in `timeout` seconds."""
         self._decided.wait(timeout)
-        return self._source.name if self._source else None
+        source = self._source
+        return source.name if source else None
 
     def acknowledge(self) -> bool:
         """Tell the cloud that all is stored and it need not wait. Takes a few seconds at most; False if it did not hear.
 
-        Only Azure asks for it. To be called when every process on this machine has drained, not by the first of several.
+        Only Azure asks for it. To be called when every process on this machine has drained (`workers.spot.door`).
         """
         if self._source is None:
             return True
@@ -91,12 +95,21 @@ class Watcher:
     def _choose(self) -> Source | None:
         if len(self._sources) <= 1:
             return self._sources[0] if self._sources else None
-        source = detect.first(self._sources, self._pace.probe)
-        if source is None:
-            log.info("spot: no cloud's metadata server answers here; SIGTERM is the notice that counts")
-        else:
-            log.info("spot: this is %s, watching for its notices", source.name)
-        return source
+        until, patience = time.monotonic() + self._pace.probe_until, self._pace.probe
+        while not self._closed.is_set():
+            source = detect.first(self._sources, patience)
+            if source is not None:
+                log.info("spot: this is %s, watching for its notices", source.name)
+                return source
+            if not self._decided.is_set():
+                told = "spot: no cloud's metadata server answers here; SIGTERM is the notice that counts"
+                log.info("%s, unless one does within %g s", told, self._pace.probe_until)
+                self._decided.set()
+            if time.monotonic() >= until:
+                break
+            patience = min(2 * patience, self._pace.probe_limit)
+            self._closed.wait(self._pace.probe_every)
+        return None
 
     def _tell(self, notice: Notice) -> None:
         if notice.identity in self._seen or self._closed.is_set():
