@@ -55,7 +55,7 @@ class Part:
     reason: str | None  # the check that its take failed, if any
     detail: str | None
     gone: bool = False  # the take's sound is not in the store any more
-    precision: Mapping[str, Any] | None = None  # of the numbers that its codes were made with, where the engine says
+    precision: Mapping[str, Any] | None = None  # of the numbers that made its codes, where known
 
 
 def rank(priority: int, *, interrupted: bool) -> int:

@@ -244,7 +244,8 @@ class _Batch:
             try:
                 with closing(beside.taken(engine, FLUSH_SECONDS, self.halt.any)) as results:
                     for result in results:
-                        self.mill.progress()
+                        if result is not None:
+                            self.mill.progress()
                         match result:
                             case Take():
                                 answers.storing.append(storers.submit(self._keep, result))

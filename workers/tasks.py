@@ -15,8 +15,8 @@ from workers import bell, broker
 from workers import render as rendering
 from workers.app import app
 from workers.engines import registry
+from workers.engines.engine import DeviceFaultError
 from workers.exit_codes import WorkerExit
-from workers.spot.settings import LifeSettings
 from workers.station import Station, open_station
 from workers.webhooks import deliver as delivering
 from workers.webhooks.settings import WebhookSettings
@@ -27,6 +27,7 @@ PAUSE_SECONDS = 5.0  # after a batch that could not be finished
 ASSEMBLE_AT_ONCE = 16  # short jobs that one task takes up together
 
 _station: Station | None = None
+_opening = False
 
 
 @app.task(name="render")
@@ -72,6 +73,7 @@ def assemble() -> str:
     with station.at_work("assembly"):
         while not station.stop.is_set():
             found = assembling.run(station.bench, limit=ASSEMBLE_AT_ONCE, stop=station.stop)
+            station.health.progress()
             done += found
             if not found:
                 break
@@ -116,18 +118,22 @@ class OpenStation(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Open what the queues that this worker reads call for."""
-        global _station
+        global _station, _opening
         reads = set(worker.app.amqp.queues.consume_from)
         spec = next(
             (spec for spec in registry.specs().values() if broker.render_queue(spec.pool) in reads), None
         )
         if spec is None and reads.isdisjoint({broker.ASSEMBLE, broker.DELIVER}):
             return
+        _opening = True
         try:
             _station = open_station(spec, ring=_ring_for_assembly, ended=lambda corpora: None, leave=_leave)
         except errors.InputError as error:  # settings, weights: a new process would fail in the same way
             log.critical("%s", error)
             raise SystemExit(WorkerExit.MODEL_FAILED) from error
+        except DeviceFaultError as error:  # a new one may find it well
+            log.critical("%s", error)
+            raise SystemExit(WorkerExit.DEVICE_FAULT) from error
         log.info("ready: %s", ", ".join(sorted(reads)) if spec is None else f"engine {spec.name}")
 
 
@@ -137,7 +143,9 @@ app.steps["worker"].add(OpenStation)
 @signals.worker_shutting_down.connect(weak=False)
 def _drain(**_: Any) -> None:
     if _station is not None:
-        _station.drain(settings.load(LifeSettings).drain_seconds)
+        _station.drain(_station.drain_seconds)
+    elif _opening:  # there is nothing in hand yet
+        os._exit(WorkerExit.DRAINED)
 
 
 @signals.worker_shutdown.connect(weak=False)
