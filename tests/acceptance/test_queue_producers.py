@@ -225,6 +225,22 @@ def test_messages_wait_while_a_file_of_the_scheduler_is_wrong(mill: fleet.Fleet,
     assert mill.json("rejected")["total"] == 0
 
 
+def test_a_message_for_an_engine_that_is_broken_here_waits(
+    make_fleet: Callable[..., fleet.Fleet], redis_url: str
+) -> None:
+    mill = make_fleet(redis_url)
+    information = mill.folder / "packages" / "broken_engine-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-engine\nVersion: 1\n")
+    (information / "entry_points.txt").write_text("[voicemill.engines]\nbroken = tests.nowhere:SPEC\n")
+    example("producer_redis").send(redis_url, message("waits", engine="broken"))
+    scheduler = mill.start("scheduler")
+    mill.until(lambda: "be accepted: The engine broken (broken-engine) cannot be used: " in scheduler.log())
+    assert scheduler.terminate() == 0
+    assert mill.depth("submit") == 1
+    assert mill.json("rejected")["total"] == 0
+
+
 def test_a_corpus_that_was_cancelled_when_nothing_was_left_of_it_takes_jobs_again(
     make_fleet: Callable[..., fleet.Fleet], redis_url: str
 ) -> None:

@@ -19,6 +19,7 @@ LISTINGS = (
     *("webhooks list", "webhooks deliveries", "config", "doctor"),
     *("storage gc", "storage verify", "storage lifecycle plan", "storage lifecycle show"),
 )
+TELL_OF_THE_BROKER = ("config", "doctor")
 CLOSED = "127.0.0.1:1"  # nobody listens there
 
 
@@ -99,7 +100,8 @@ def test_nobody_who_looks_sees_a_secret(
     pages += ["/api/tasks", "/api/workers", "/api/workers?refresh=true"]
     pages += [f"/worker/{name}" for name in workers] + [f"/task/{number}" for number in tasks]
     looked |= {f"Flower's {page}": get(page) for page in pages}
-    for line in ("config", "webhooks list", *(f"{line} --json" for line in LISTINGS)):
+    listings = LISTINGS if broker_url.startswith("redis") else TELL_OF_THE_BROKER  # the rest once is enough
+    for line in ("config", "webhooks list", *(f"{line} --json" for line in listings)):
         done = mill.run(*line.split(), code=None)
         looked[f"voicemill {line}"] = done.stdout + done.stderr
     for name, text in looked.items():
