@@ -18,7 +18,9 @@ demo: .venv/.base ## Speak examples/the-lamplighter.md into demo-out/, on any CP
 test: lint ## Everything that must hold: lint, types, all tests on real servers of their own
 	@tests/install_servers.sh
 	@temporary=$$(mktemp -d) && trap 'rm -rf "$$temporary"' EXIT && chmod 711 "$$temporary" && \
-	TMPDIR=$$temporary VOICEMILL_TEST_REQUIRE_SERVERS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	export TMPDIR=$$temporary VOICEMILL_TEST_REQUIRE_SERVERS=1 && \
+	{ $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS) || { [ $$? -eq 1 ] && echo "Once more, by itself, what failed:" && \
+	    $(BIN)/pytest --last-failed --last-failed-no-failures none; }; }
 
 lint: .venv/.dev ## Style and types
 	$(BIN)/ruff check .

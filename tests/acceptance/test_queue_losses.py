@@ -155,7 +155,7 @@ def test_strange_messages_do_no_harm_and_small_tasks_are_quick(mill: fleet.Fleet
     begun = time.monotonic()
     for _ in range(20):
         mill.send("render", [finished[0].id, "slow"], "render.slow")
-    mill.until(lambda: worker.log().count("nothing to do: another") == before + 20)
+    mill.until(lambda: worker.log().count("nothing to do: another") >= before + 20)
     assert time.monotonic() - begun < 3 + 20 * 0.05  # the second part is our own, for sending
     accept(mill, numbered(3, "After"), name="after")
     mill.until_ended("after")

@@ -77,10 +77,8 @@ def test_the_broker_may_stop_and_start_in_the_middle(make_fleet: MakeFleet, brok
 
     broker.kill()
     begun = time.monotonic()
-    assert {scheduler.terminate(), worker.terminate()} <= {
-        0,
-        1,
-    }  # 1: Celery was just then acknowledging something
+    # 1: Celery was just then acknowledging something; 75: it was waiting to reconnect, until its watchdog ended that
+    assert {scheduler.terminate(), worker.terminate()} <= {0, 1, 75}
     assert time.monotonic() - begun < 30
     broker.start()
 

@@ -1,5 +1,6 @@
 """`voicemill webhooks`, as it is typed."""
 
+import functools
 import json
 import os
 import signal
@@ -168,7 +169,8 @@ def test_what_is_listened_for_is_verified_and_printed(told, receiver, monkeypatc
     command = [sys.executable, "-c", code, "webhooks", "listen", "--port", str(port), "--json"]
     environment = {**os.environ, "VOICEMILL_WEBHOOK_SECRET": made["secret"], "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs us may ignore Ctrl-C
+    with subprocess.Popen(command, env=environment, preexec_fn=heed, **pipes) as process:
         assert "listening on" in process.stderr.readline()
         assert told("test", "1")["status"] == 204
         line = process.stdout.readline()
