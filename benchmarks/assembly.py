@@ -167,9 +167,12 @@ def program(pid: int) -> str | None:
 def children_of(pid: int) -> list[int]:
     """Its children and theirs. One that is just being started is still its parent, and counted there."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += [child for child in map(int, task.read_text().split()) if program(child) != program(pid)]
+    with suppress(OSError):  # it has ended meanwhile
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            with suppress(OSError):
+                found += [
+                    child for child in map(int, task.read_text().split()) if program(child) != program(pid)
+                ]
     return found + [grandchild for child in found for grandchild in children_of(child)]
 
 
