@@ -37,7 +37,6 @@ from workers.shares import Shares
 log = logging.getLogger(__name__)
 
 TAKE_VERSION = 1  # of what is stored for a take: goes up when the same engine output gives other bytes
-STORE_AT_ONCE = 8  # takes of a batch: waiting for a disk or for S3 is shared
 FLUSH_TAKES = 128  # takes recorded in one transaction ...
 FLUSH_SECONDS = 1.0  # ... or after so long, whichever comes first
 AWAY_SECONDS = 1.0  # before a database or store that is away is tried again
@@ -239,7 +238,7 @@ class _Batch:
         engine = self._results(requests)
         with (
             closing(self.mill.store.together()) as self.shelf,
-            ThreadPoolExecutor(STORE_AT_ONCE, thread_name_prefix="store") as storers,
+            ThreadPoolExecutor(self.shelf.at_once, thread_name_prefix="store") as storers,
         ):
             try:
                 with closing(beside.taken(engine, FLUSH_SECONDS, self.halt.any)) as results:

@@ -13,10 +13,10 @@ instead of 500; threads share the waiting. `?durable=false` does without, for wh
 
 import ctypes
 import errno
+import itertools
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -37,6 +37,8 @@ FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 MISSING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 UNREACHABLE = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENODEV}
 _SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Python's os has none
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+_numbers = itertools.count()  # of this process' temporary files
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}  # how FAT and some network mounts say so
 
 
@@ -64,7 +66,7 @@ class FolderStore:
 
     def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
         """Store bytes under a key, whole or not at all. False if the key was there."""
-        return self._write_once(key, lambda stream: stream.write(data))
+        return self._write_once(key, lambda descriptor: _write_all(descriptor, data))
 
     def together(self) -> Together:
         """For many puts in a row: one wait for the disk, at `flush`."""
@@ -72,12 +74,16 @@ class FolderStore:
             with self._told("writing", ""):
                 self._make(self._root, wait=True)
                 return _Together(self)
-        return EachByItself(self)
+        return EachByItself(self, at_once=8 if self._durable else 2)  # see `_Together`
 
     def upload(self, key: str, path: Path, *, content_type: str = "application/octet-stream") -> bool:
         """Store a file of any size in constant memory, whole or not at all. False if the key was there."""
-        with path.open("rb") as source:
-            return self._write_once(key, lambda stream: shutil.copyfileobj(source, stream, 1024 * 1024))
+
+        def copy(descriptor: int) -> None:
+            with path.open("rb") as source, os.fdopen(descriptor, "wb", closefd=False) as target:
+                shutil.copyfileobj(source, target, 1024 * 1024)
+
+        return self._write_once(key, copy)
 
     def get(self, key: str) -> bytes:
         """The object's bytes. Raises ObjectMissingError."""
@@ -124,33 +130,46 @@ class FolderStore:
     def _path(self, key: str) -> Path:
         return self._root / key_rules.check(key, self.url)
 
-    def _write_once(self, key: str, write: Callable[[BinaryIO], object]) -> bool:
+    def _write_once(self, key: str, write: Callable[[int], None]) -> bool:
         path = self._path(key)
         with self._told("writing", key):
             if path.is_file():
                 return False
-            temporary = self._new_temporary()
+            temporary = self._write(write, wait=self._durable)
             try:
-                with temporary.open("xb") as stream:
-                    write(stream)
-                    if self._durable:
-                        stream.flush()
-                        os.fsync(stream.fileno())
                 return self._publish(temporary, path, wait=self._durable)
             finally:
                 with suppress(OSError):
                     temporary.unlink()
 
-    def _new_temporary(self) -> Path:
-        self._make(self._temporary, wait=self._durable)
-        return self._temporary / f"{owners.this_process()}@{uuid.uuid4().hex}"
+    def _write(self, write: Callable[[int], None], *, wait: bool) -> Path:
+        """A new temporary file with what `write` writes to its descriptor."""
+        temporary = self._temporary / f"{owners.this_process()}@{next(_numbers):x}"
+        try:
+            descriptor = os.open(temporary, _NEW, 0o666)
+        except (FileNotFoundError, NotADirectoryError):
+            self._make(self._temporary, wait=self._durable)
+            descriptor = os.open(temporary, _NEW, 0o666)
+        try:
+            write(descriptor)
+            if wait:
+                os.fsync(descriptor)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        return temporary
 
     def _publish(self, temporary: Path, path: Path, *, wait: bool) -> bool:
         for _ in range(ATTEMPTS):
-            with suppress(FileNotFoundError):  # a delete has removed a folder that was empty
-                self._make(path.parent, wait=wait)
+            try:
                 new = _link(temporary, path)
                 break
+            except (FileNotFoundError, NotADirectoryError):
+                with suppress(FileNotFoundError):  # deletes remove folders that are empty
+                    self._make(path.parent, wait=wait)
         else:
             raise OSError(errno.ENOENT, "its folder is removed again and again")
         if new and wait:
@@ -229,6 +248,8 @@ class _Together:
     that waited, so none gets a name.
     """
 
+    at_once = 2  # nothing waits here; more threads would only take turns with each other
+
     def __init__(self, store: FolderStore) -> None:
         self._store = store
         self._descriptor = os.open(store._root, os.O_RDONLY)
@@ -239,14 +260,7 @@ class _Together:
         with self._store._told("writing", key):
             if path.is_file():
                 return False
-            temporary = self._store._new_temporary()
-            try:
-                with temporary.open("xb") as stream:
-                    stream.write(data)
-            except OSError:
-                with suppress(OSError):
-                    temporary.unlink()
-                raise
+            temporary = self._store._write(lambda descriptor: _write_all(descriptor, data), wait=False)
             self._waiting.append((temporary, path))
         return True
 
@@ -275,6 +289,12 @@ class _Together:
             with suppress(OSError):
                 temporary.unlink()
         self._waiting.clear()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:  # one write takes less than all of it where the disk is almost full
+        left = left[os.write(descriptor, left) :]
 
 
 def _link(temporary: Path, path: Path) -> bool:

@@ -21,6 +21,11 @@ class Entry:
 class Together(Protocol):
     """Puts that wait for the disk together. Several threads may put at once, and one flush when they have. Close it."""
 
+    @property
+    def at_once(self) -> int:
+        """How many threads it pays to put from: as many as can wait at the same time."""
+        ...
+
     def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
         """As the store's own, but the object may not be there before `flush` has returned."""
         ...
@@ -165,6 +170,7 @@ class EachByItself:
     """`together` of a store that has nothing to gain from it."""
 
     store: Store
+    at_once: int = 8  # waiting for a disk or for S3 is shared
 
     def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
         """The store's own put, which lasts as soon as it returns."""
