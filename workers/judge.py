@@ -1,13 +1,14 @@
 """What a take's metrics mean for the segments that wait for it: done, to be tried again, or done and to be heard."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
 from storage import segments, takes
 from workers.audio import checks
 from workers.engines.engine import EngineSpec, Failure, Judged
+from workers.engines.limits import Limits
 from workers.quality import recogniser, words
 
 WORDS = "words"  # among a take's metrics: what a machine heard
@@ -32,10 +33,14 @@ class Judge:
     attempts: int
     hear: recogniser.Hear | None = None
     hear_share: float = 1.0  # of takes that it listens to
+    within: Limits = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "within", checks.limits(self.spec))
 
     def measure(self, key: str, pcm: bytes, sample_rate: int, work: segments.Work) -> dict[str, Any]:
         """A take's metrics, as they are stored with it."""
-        loops = checks.limits(self.spec).loop_seconds < inf
+        loops = self.within.loop_seconds < inf
         metrics: dict[str, Any] = checks.measure(pcm, sample_rate, loops=loops).as_dict()
         heard = self._heard(key, pcm, sample_rate, work, metrics)
         if heard is not None:
@@ -82,10 +87,9 @@ class Judge:
     def _verdict(self, metrics: Mapping[str, Any], text: str) -> checks.Verdict | None:
         if takes.APPROVED in metrics or not metrics:
             return None
-        within = checks.limits(self.spec)
-        verdict = checks.judge(checks.Metrics.stored(metrics), text, within)
+        verdict = checks.judge(checks.Metrics.stored(metrics), text, self.within)
         if verdict is None and WORDS in metrics:
-            verdict = words.judge(metrics[WORDS], within)
+            verdict = words.judge(metrics[WORDS], self.within)
         return verdict
 
     def _heard(
