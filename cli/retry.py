@@ -31,4 +31,17 @@ def command(place: Place, corpus: str | None, custom_ids: tuple[str, ...], as_js
     if as_json:
         show.print_json({"corpus": row.name, "jobs": job_count, "segments": segment_count})
     else:
-        show.out.print(f"{row.name}: {job_count} jobs with {segment_count} segments are taken up again")
+        with database.read() as connection:
+            reopened = results.find(connection, row.name).state != row.state
+        show.out.print(f"{row.name}: {_told(job_count, segment_count, reopened)}")
+
+
+def _told(job_count: int, segment_count: int, reopened: bool) -> str:
+    if job_count:
+        jobs_told = (
+            f"{job_count} job{'s' * (job_count != 1)} with {segment_count} segment{'s' * (segment_count != 1)}"
+        )
+        return f"{jobs_told} {'is' if job_count == 1 else 'are'} taken up again"
+    if reopened:
+        return "it is no longer cancelled, and all that it has so far is done"
+    return "nothing of it failed, was cancelled or needs a listen"

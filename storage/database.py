@@ -195,9 +195,12 @@ def _sqlite(url: sa.URL) -> sa.Engine:
 
 def _postgres(url: sa.URL, pool_size: int) -> sa.Engine:
     try:
-        import psycopg  # noqa: F401
+        from psycopg import pq
     except ImportError as error:
         raise BadDatabaseUrlError(reason="Postgres needs `pip install 'voicemill[postgres]'`") from error
+    unknown = url.query.keys() - {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    if unknown:
+        raise BadDatabaseUrlError(reason=f"libpq knows no option {min(unknown)!r}")
     return sa.create_engine(
         url,
         pool_size=pool_size,

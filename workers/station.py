@@ -4,6 +4,7 @@ Celery's own soft and cold shutdown do not work with threads. The drain is ours:
 partials, leases are given back, and a watchdog ends the process should a thread hang.
 """
 
+import faulthandler
 import functools
 import logging
 import os
@@ -166,9 +167,13 @@ def _idle_timer(life: LifeSettings, leave: Callable[[], None]) -> IdleTimer | Ma
 
 
 def _end(why: str) -> None:
-    """End this process, whatever hangs in it, be it its log. What it held is found as after a kill."""
-    told = "%s: this process ends; its supervisor starts a fresh one"
-    teller = threading.Thread(target=log.critical, args=[told, why], daemon=True)
+    """End this process, whatever hangs in it, be it its log, and show where. What it held is found as after a kill."""
+
+    def tell() -> None:
+        log.critical("%s: this process ends; its supervisor starts a fresh one", why)
+        faulthandler.dump_traceback(2)  # Celery has put a logger in the place of sys.stderr
+
+    teller = threading.Thread(target=tell, daemon=True)
     teller.start()
     teller.join(TELLING_SECONDS)
     os._exit(WorkerExit.WATCHDOG)

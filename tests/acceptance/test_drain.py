@@ -1,5 +1,6 @@
 """Workers that are told to leave, and workers that hang: what they held is done by others, and nothing twice."""
 
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -95,6 +96,7 @@ def test_a_thread_that_does_not_hear_that_it_is_to_stop_is_ended_with_its_proces
     assert worker.wait() == WorkerExit.WATCHDOG  # its supervisor had no need to kill it
     assert time.monotonic() - begun < HURRY
     assert "still at work 3 s after it was told to leave" in worker.log()
+    assert re.search(r"slow_engine\.py\", line \d+ in ", worker.log()), "where it hangs is shown"
     finish(mill)
     assert mill.batches()[0].outcome == "lost"
 

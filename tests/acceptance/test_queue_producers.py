@@ -255,9 +255,11 @@ def test_a_corpus_that_was_cancelled_when_nothing_was_left_of_it_takes_jobs_agai
     alone.send(redis_url, message("grown", jobs=[{"id": "two", "text": "More words."}]))
     mill.until(lambda: mill.json("rejected")["total"] == 1)
 
-    mill.run("retry", "grown", "--job", "one")
+    told = mill.run("retry", "grown", "--job", "one").stdout
+    assert told == "grown: nothing of it failed, was cancelled or needs a listen\n"
     assert mill.state("grown") == "cancelled", "one of its jobs was asked for, which needs nothing"
-    mill.run("retry", "grown")
+    told = mill.run("retry", "grown").stdout
+    assert told == "grown: it is no longer cancelled, and all that it has so far is done\n"
     assert mill.state("grown") == "running"
     alone.send(redis_url, message("grown", jobs=[{"id": "two", "text": "More words."}]))
     mill.until_ended("grown")

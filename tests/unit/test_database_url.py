@@ -32,6 +32,7 @@ def test_a_database_tells_where_it_is_without_its_password(url: str) -> None:
         ("postgresql://u:hunter2@host:port/name", "it is no URL"),
         ("postgresql://u:a@hunter2@host/name", "its host has an @ in it; in a password @ is written %40"),
         ("mysql://u:hunter2@host/name", "mysql is not supported"),
+        ("postgresql://u:hunter2@host/name?sslmood=require", "libpq knows no option 'sslmood'"),
     ],
 )
 def test_one_that_cannot_be_used_is_refused_without_it(url: str, reason: str) -> None:
