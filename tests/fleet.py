@@ -205,12 +205,12 @@ class Fleet:
         numbers = [int(name.split(":")[1]) for name in names]
         return next(number for number in numbers if _parent(number) == process.process.pid)
 
-    def send(self, name: str, arguments: list[Any], queue: str) -> None:
-        """Put a task's message into a queue, as any Celery client may."""
+    def send(self, name: str, arguments: list[Any], queue: str) -> str:
+        """Put a task's message into a queue, as any Celery client may: the id by which logs call it."""
         with Celery(broker=self._broker_url, set_as_current=False) as client:
             client.conf.broker_transport_options = {"global_keyprefix": PREFIX} if self._is_redis else {}
             destination = kombu.Queue(queue, kombu.Exchange(""), routing_key=queue, no_declare=True)
-            client.send_task(name, args=arguments, queue=destination, ignore_result=True)
+            return str(client.send_task(name, args=arguments, queue=destination, ignore_result=True).id)
 
     def depth(self, queue: str) -> int:
         """How many messages of a queue wait to be handed out."""
