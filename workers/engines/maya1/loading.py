@@ -12,6 +12,7 @@ from workers.engines.maya1.engine import Maya1Engine
 from workers.engines.maya1.kernels import plain
 from workers.engines.maya1.model import Model
 from workers.engines.maya1.prompt import Prompts
+from workers.engines.maya1.revoice import Revoicer
 from workers.engines.maya1.settings import Maya1Settings
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 NAMES = {dtype: name for name, dtype in (DTYPES | cache.KV_DTYPES).items()}
 AMPERE = (8, 0)  # compute capability: the first with bfloat16
 ADA = (8, 9)  # the first with 8-bit floats
-VOCODER_BATCH = 64  # takes
+VOCODER_BATCH = 64  # takes, on a GPU: on a CPU a batch gains nothing
 DECODER_VERSION = 1  # raised when the same settings come to give other tokens
 
 
@@ -53,13 +54,23 @@ def load(settings: Maya1Settings) -> Maya1Engine:
         },
         context=settings.maya1_context,
         trim_first_frame=settings.maya1_trim_first_frame,
-        vocoder_batch=VOCODER_BATCH if device.type == "cuda" else 1,  # on a CPU a batch gains nothing
+        vocoder_batch=_vocoder_batch(device),
     )
     told = ", ".join(f"{name} in {value}" for name, value in precision.items())
     how = f"on {device}, {told}, {engine.slots} sequences at once"
     logger.info("maya1 of %s: %s; %s", opened.path, opened.facts(), how)
     engine.warm_up()
     return engine
+
+
+def load_revoicer(settings: Maya1Settings) -> Revoicer:
+    """What makes sound of kept codes again. Raises EngineUnavailableError or hub.CheckpointError."""
+    device = find_device(settings.maya1_device)
+    return Revoicer(load_vocoder(settings, device), settings.maya1_trim_first_frame, _vocoder_batch(device))
+
+
+def _vocoder_batch(device: torch.device) -> int:
+    return VOCODER_BATCH if device.type == "cuda" else 1
 
 
 def load_vocoder(settings: Maya1Settings, device: torch.device) -> vocoder.Vocoder:

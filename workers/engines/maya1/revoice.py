@@ -12,10 +12,8 @@ import numpy as np
 from storage import keys
 from workers.engines.codes import OtherCodecError
 from workers.engines.maya1 import constants, vocoder
-from workers.engines.maya1.settings import Maya1Settings
 
 FULL_SCALE = 32767  # of a 16-bit sample
-AT_ONCE = 64  # takes decoded together, on a GPU
 
 
 def pcm(sound: np.ndarray, trim_first_frame: bool) -> bytes:
@@ -52,12 +50,3 @@ class Revoicer:
             sounds = self._sound.decode(frames, [int(recipe["seed"]) for recipe in recipes[chunk]])
             made += [pcm(sound, self._trim) for sound in sounds]
         return made
-
-
-def load(settings: Maya1Settings) -> Revoicer:
-    """The codec of the settings. Raises EngineUnavailableError or hub.CheckpointError."""
-    from workers.engines.maya1 import loading
-
-    device = loading.find_device(settings.maya1_device)
-    sound = loading.load_vocoder(settings, device)
-    return Revoicer(sound, settings.maya1_trim_first_frame, AT_ONCE if device.type == "cuda" else 1)
