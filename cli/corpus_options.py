@@ -21,8 +21,7 @@ from scheduler.settings import SchedulerSettings
 from storage import errors, settings
 from workers import deliverables, voices
 from workers.audio import covers, formats
-from workers.engines import registry
-from workers.engines.engine import EngineSpec
+from workers.engines.engine import EngineSpec, Tunable
 from workers.settings import WorkerSettings
 from workers.webhooks import targets
 
@@ -235,14 +234,16 @@ _DECORATORS = (
 )
 
 
-def choose_engine(name: str | None) -> EngineSpec:
-    """The engine named, or set, or the best that can run here; says which and why. Raises an InputError."""
-    name = name or settings.load(SchedulerSettings).engine
-    if name is not None:
-        return registry.spec(name)
-    spec, why = registry.default()
-    show.note(f"Engine: {spec.name} ({why}).")
-    return spec
+def on_this_machine(arguments: CorpusArguments, spec: EngineSpec) -> CorpusArguments:
+    """Options that are settings of the machine that renders become that: here it is this one."""
+    options_left = {}
+    for name, value in arguments.engine_options.items():
+        setting = f"{spec.name}_{name}"
+        if isinstance(spec, Tunable) and setting in spec.settings.model_fields:
+            os.environ[settings.PREFIX + setting.upper()] = str(value)
+        else:
+            options_left[name] = value
+    return dataclasses.replace(arguments, engine_options=options_left)
 
 
 def read(arguments: CorpusArguments, spec: EngineSpec) -> accept.Staged:

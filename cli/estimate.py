@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from cli import corpus_options, show
+from cli import corpus_options, engines, show
 from cli.place import Place, pass_place
 from scheduler import estimate
 from scheduler.settings import SchedulerSettings
@@ -28,7 +28,8 @@ def command(
     Example:
       voicemill estimate corpus.jsonl --engine maya1 --price 2.50
     """
-    spec = corpus_options.choose_engine(arguments.engine)
+    spec = engines.choose(arguments.engine)
+    arguments = corpus_options.on_this_machine(arguments, spec)
     price = settings.load(SchedulerSettings).price_per_hour if price is None else price
     with corpus_options.read(arguments, spec) as staged:
         totals = staged.totals

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cli import corpus_options, show, work
+from cli import corpus_options, engines, show, work
 from cli.exit_codes import ExitCode
 from cli.place import DEFAULT_OUT, Place, pass_place
 from scheduler import accept, fetch, heal, planner, supersede
@@ -47,7 +47,8 @@ def command(
     """
     if out.exists() and not out.is_dir():
         raise click.BadParameter(f"{out} is not a folder", param_hint="'-o'")
-    spec = corpus_options.choose_engine(arguments.engine)
+    spec = engines.choose(arguments.engine)
+    arguments = corpus_options.on_this_machine(arguments, spec)
     unavailable = spec.unavailable()
     if unavailable is not None:
         raise EngineUnavailableError(engine=spec.name, reason=unavailable)

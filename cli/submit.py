@@ -5,7 +5,7 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from cli import corpus_options, ring, show, watch
+from cli import corpus_options, engines, ring, show, watch
 from cli.place import Place, pass_place
 from scheduler import accept, planner
 from storage import corpora, states
@@ -31,7 +31,7 @@ def command(
     """
     place.need_server("submit")
     ring.check()
-    spec = corpus_options.choose_engine(arguments.engine)
+    spec = engines.choose(arguments.engine)
     database = place.database()
     place.store().check()
     webhook = corpus_options.checked_webhook(arguments)

@@ -68,13 +68,17 @@ class Resolver:
         corpus = self._corpus
         voice = voices.resolve(str(given.get("voice", corpus.voice)), self._table)
         wanted = _deliverables(given, corpus)
-        engine_options = self._engine_options({**corpus.engine_options, **given.get("options", {})})
+        engine_given = {**corpus.engine_options, **given.get("options", {})}
+        seed = corpus.seed
+        if "seed" not in self._spec.options.model_fields:  # else it is another one
+            seed = engine_given.pop("seed", seed)
+        engine_options = self._engine_options(engine_given)
         try:
             engine_voice = self._spec.voice(voice)
             priority = planner.priority_of(given.get("priority", corpus.priority))
         except ValueError as error:
             raise BadOptionError(reason=error) from error
-        seed = given.get("seed", corpus.seed)
+        seed = given.get("seed", seed)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
             raise BadOptionError(reason=f"the seed {seed!r} is not a whole number from 0 to {MAX_SEED}")
         values = {

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sqlite3
 import time
 
 import numpy as np
@@ -64,9 +65,22 @@ def test_text_becomes_audio_and_codes_that_can_be_had(model, tmp_path):
         assert 0 <= codes.min() <= codes.max() < 4096
     again = render(model, tmp_path, source, out)
     assert again.json["files_written"] == 0
-    other = render(model, tmp_path, source, tmp_path / "other", "-O", "temperature=0.9")
+    options = (
+        "temperature=0.9",
+        "seed=5",
+        "kv_dtype=int8",
+        "slots=2",
+    )  # the last two are settings of this machine
+    other = render(
+        model, tmp_path, source, tmp_path / "other", *(part for one in options for part in ("-O", one))
+    )
     assert audible(tmp_path / "other").keys() == audible(out).keys()
     assert audible(tmp_path / "other") != audible(out), other.err
+    with sqlite3.connect(tmp_path / "other" / ".voicemill" / "voicemill.db") as database:
+        recipes = [json.loads(recipe) for (recipe,) in database.execute("SELECT recipe FROM takes")]
+        (kept,) = database.execute("SELECT DISTINCT options ->> '$.seed' FROM jobs").fetchone()
+    assert {recipe["precision"]["cache"] for recipe in recipes} == {"int8"}
+    assert kept == 5
 
 
 def test_interrupted_and_killed_it_ends_the_same(model, tmp_path):
@@ -98,15 +112,17 @@ def takes(out):
         ("an unknown tag", (), {"text": "Hello <yawn> there."}, "yawn"),
         ("a closing tag", (), {"text": "Hello <laugh>there</laugh>."}, "/laugh"),
         ("an unknown option", ("-O", "temprature=1"), {}, "no option 'temprature'"),
-        ("a setting as an option", ("-O", "kv_dtype=fp8"), {}, "VOICEMILL_MAYA1_KV_DTYPE=fp8"),
-        ("another setting", ("-O", "slots=64"), {}, "VOICEMILL_MAYA1_SLOTS=64"),
-        ("the seed as an option", ("-O", "seed=5"), {}, "--seed 5"),
+        ("a setting that is none", ("-O", "kv_dtype=fp4"), {}, "maya1_kv_dtype is wrong"),
+        ("a seed that is none", ("-O", "seed=five"), {}, "the seed 'five' is not a whole number"),
+        ("a line's setting", (), {"options": {"kv_dtype": "int8"}}, "VOICEMILL_MAYA1_KV_DTYPE=int8"),
         ("no model there", ("--model", "nowhere/at/all"), {"VOICEMILL_MAYA1_DEVICE": "cpu"}, "no such folder"),
         ("no CUDA", (), {"VOICEMILL_MAYA1_DEVICE": "cuda"}, "no such GPU"),
     ],
 )
 def test_bad_input_is_one_clear_line(model, tmp_path, name, arguments, more, expected):
-    source = corpus(tmp_path, {"x": more.pop("text", "Hello there.")})
+    source = tmp_path / "lines.jsonl"
+    line = {"id": "x", "text": more.pop("text", "Hello there."), "options": more.pop("options", {})}
+    source.write_text(json.dumps(line))
     answer = commands.run(
         "render", source, "--engine", "maya1", "--model", model / "model", *arguments, "-o", tmp_path / "out",
         cwd=tmp_path, **settings(model), **more,

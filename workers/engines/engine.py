@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict
 
 from storage import errors
+from storage.settings import RoomSettings
 from workers.engines.limits import Limits
 from workers.voices import Voice
 
@@ -157,6 +158,13 @@ class EngineSpec(Protocol):
     def load(self) -> Engine:
         """The engine itself, ready to render. Raises EngineUnavailableError."""
         ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """A specification whose engine has settings of the machine that it runs on: `maya1_slots` of the engine maya1, say."""
+
+    settings: type[RoomSettings]
 
 
 @runtime_checkable

@@ -40,6 +40,7 @@ class Maya1Spec:
     pool = "maya1"
     needs_gpu = True
     options: type[Options] = options.Maya1Options
+    settings = Maya1Settings
     tokens_per_character = sequence.USUAL_PER_CHARACTER
     token_rate = constants.TOKENS_PER_SECOND
     limits = LIMITS
@@ -80,9 +81,9 @@ class Maya1Spec:
     def speaker(self) -> "Revoicer":
         """What makes sound of kept codes again, without the model. Raises EngineUnavailableError, CheckpointError."""
         _need_libraries()
-        from workers.engines.maya1 import revoice
+        from workers.engines.maya1 import loading
 
-        return revoice.load(storage.settings.load(Maya1Settings))
+        return loading.load_revoicer(storage.settings.load(Maya1Settings))
 
 
 def missing_libraries() -> str | None:

@@ -27,15 +27,12 @@ class Maya1Options(Options):
     @model_validator(mode="before")
     @classmethod
     def _elsewhere(cls, given: Any) -> Any:
-        """Tells where that is set which is none of a request's options."""
+        """Tells where that is set which is no request's to choose."""
         for name, value in given.items() if isinstance(given, Mapping) else ():
-            if name == "seed":
-                reason = f"it is not the engine's: --seed {value}, or `seed` in a line"
-            elif f"maya1_{name}" in Maya1Settings.model_fields:
-                variable = f"{settings.PREFIX}MAYA1_{name.upper()}"
-                reason = f"it is a setting of the machine that renders: {variable}={value}"
-            else:
+            if f"maya1_{name}" not in Maya1Settings.model_fields:
                 continue
+            variable = f"{settings.PREFIX}MAYA1_{name.upper()}"
+            reason = f"it is a setting of the machine that renders: {variable}={value}"
             error = PydanticCustomError("elsewhere", "{reason}", {"reason": reason})
             details = InitErrorDetails(type=error, loc=(name,), input=value)
             raise ValidationError.from_exception_data(cls.__name__, [details])
