@@ -1,4 +1,4 @@
-"""`voicemill worker`, `scheduler` and `flower`: the processes of a server, each a Celery command with the right options."""
+"""`voicemill worker`, `scheduler` and `flower`: the processes of a server, kept by supervisors."""
 
 import importlib.util
 import os
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import click
 
-from cli import corpus_options, ring
+from cli import engines, ring
 from cli.place import Place, pass_place
 from scheduler.settings import SchedulerSettings
 from storage import errors, settings
@@ -21,7 +21,7 @@ from workers.spot.settings import LifeSettings
 KILL_MARGIN = 5.0  # seconds after its drain is over that a process is killed
 FLOWER_COLUMNS = "name,state,args,result,received,runtime,worker"  # its own choice leaves out what tells most
 FLOWER_FORGETS = 3600  # seconds after which a worker that has gone leaves the list
-DELIVER_THREADS = 1  # it sends in threads of its own, and sees what falls due meanwhile
+SCHEDULER_THREADS = 3  # one may wait for a slow store, one sends webhooks, and one is left to plan
 RENDER_THREADS = 2  # two batches at a time feed one engine: the tail of one overlaps the head of the next
 
 
@@ -29,25 +29,12 @@ class FlowerMissingError(errors.InputError):
     """Flower is not installed here: pip install 'voicemill[flower]'."""
 
 
-def celery(app: str, *arguments: str) -> Sequence[str]:
-    """A Celery command line."""
-    return [sys.executable, "-m", "celery", "-A", app, *arguments]
-
-
-def worker_line(queues: Sequence[str], threads: int, log_level: str, name: str) -> Sequence[str]:
-    """The command line of a worker process that reads these queues."""
-    return celery(
-        "workers", "worker", "-P", "threads", "-c", str(threads), "-Q", ",".join(queues), "-l", log_level,
-        "--without-gossip", "--without-mingle", "-n", f"{name}-{os.getpid()}@%h",
-    )  # fmt: skip
-
-
-def scheduler_line(log_level: str) -> Sequence[str]:
-    """The command line of a scheduler process."""
-    return celery(
-        "scheduler.tick", "worker", "-P", "threads", "-c", "2", "-Q", "plan", "-l", log_level,
-        "--without-gossip", "--without-mingle", "-n", f"scheduler-{os.getpid()}@%h",
-    )  # fmt: skip
+def process_line(app: str, name: str, queues: Sequence[str], threads: int, log_level: str) -> Sequence[str]:
+    """The command line of a process that reads these queues. Its name, with our number, is what Flower shows."""
+    return [
+        sys.executable, "-m", "workers.process", app, "--name", f"{name}-{os.getpid()}", "--queues", ",".join(queues),
+        "--threads", str(threads), "--log-level", log_level,
+    ]  # fmt: skip
 
 
 log_level_option = click.option(
@@ -74,7 +61,7 @@ def _checked_time(context: click.Context, option: click.Parameter, text: str | N
 @click.option(
     "--max-idle", metavar="TIME", callback=_checked_time, help="Leave after so long without work: 90s, 10m, 2h."
 )
-@click.option("--assemble-only", is_flag=True, help="Only join, encode and deliver; load no engine.")
+@click.option("--assemble-only", is_flag=True, help="Only join and encode; load no engine.")
 @click.option("--no-assemble", is_flag=True, help="Only render.")
 @click.option(
     "--assemble-threads", type=click.IntRange(1, 256), help="Jobs assembled at once. Default: one a core."
@@ -91,7 +78,7 @@ def worker(
     assemble_threads: int | None,
     log_level: str,
 ) -> None:
-    """Run a worker: a process for each GPU that renders, one that assembles, one that delivers, all of them watched.
+    """Run a worker: a process for each GPU that renders, and one that assembles, all of them watched.
 
     A process that fails is started again. SIGTERM, Ctrl-C or a cloud's notice drains them: what is in flight is stored
     or given back; a second signal ends them at once.
@@ -113,19 +100,18 @@ def worker(
     life = settings.load(LifeSettings)
     children: list[supervisor.Child] = []
     if not assemble_only:
-        spec = corpus_options.choose_engine(engine)
+        spec = engines.choose(engine)
         reason = spec.unavailable()
         if reason is not None:
             raise EngineUnavailableError(engine=spec.name, reason=reason)
-        line = worker_line([broker.render_queue(spec.pool)], RENDER_THREADS, log_level, f"render-{spec.pool}")
+        line = process_line(
+            "workers", f"render-{spec.pool}", [broker.render_queue(spec.pool)], RENDER_THREADS, log_level
+        )
         children += supervisor.for_gpus(line, _gpus(spec, gpus), life)
     if not no_assemble:
         threads = assemble_threads or os.cpu_count() or 1
-        line = worker_line([broker.ASSEMBLE], threads, log_level, "assemble")
+        line = process_line("workers", "assemble", [broker.ASSEMBLE], threads, log_level)
         children.append(supervisor.Child("assembly", line, {"VOICEMILL_SPOT": "off", **_quiet(children)}))
-        # a process of its own: beside assembly its messages would wait for a thread for as long as there are jobs
-        line = worker_line([broker.DELIVER], DELIVER_THREADS, log_level, "deliver")
-        children.append(supervisor.Child("delivery", line, {"VOICEMILL_SPOT": "off", **_quiet(children)}))
     broker.declare()
     sys.exit(supervised(children, life, door.Door(life.spot_lock)))
 
@@ -177,7 +163,9 @@ def supervised(
 @log_level_option
 @pass_place
 def scheduler(place: Place, log_level: str) -> None:
-    """Run the scheduler: accepts what producers send, plans batches, sweeps what was lost. Two of them do no harm.
+    """Run the scheduler: accepts what producers send, plans batches, sweeps what was lost, tells of what has ended.
+
+    Two of them do no harm.
 
     \b
     Example:
@@ -185,13 +173,16 @@ def scheduler(place: Place, log_level: str) -> None:
     """
     place.need_server("scheduler")
     ring.need()
-    from scheduler import tick
+    from scheduler import house
     from workers import broker
 
     place.database().close()
-    tick.check_settings()
+    house.check_settings()
     broker.declare()
-    child = supervisor.Child("scheduler", scheduler_line(log_level), {"VOICEMILL_SPOT": "off"})
+    line = process_line(
+        "scheduler.tick", "scheduler", [broker.PLAN, broker.DELIVER], SCHEDULER_THREADS, log_level
+    )
+    child = supervisor.Child("scheduler", line, {"VOICEMILL_SPOT": "off"})
     sys.exit(supervised([child], settings.load(LifeSettings)))
 
 
@@ -216,8 +207,8 @@ def flower(port: int, address: str, arguments: tuple[str, ...]) -> None:
     if importlib.util.find_spec("flower") is None:
         raise FlowerMissingError
     ring.need()
-    line = celery(
-        "workers", "flower", f"--port={port}", f"--address={address}", "--max_tasks=10000",
-        f"--tasks_columns={FLOWER_COLUMNS}", f"--purge_offline_workers={FLOWER_FORGETS}", *arguments,
-    )  # fmt: skip
-    os.execv(line[0], list(line))  # noqa: S606 - no shell: our own interpreter with our own arguments
+    line = [
+        sys.executable, "-m", "celery", "-A", "workers", "flower", f"--port={port}", f"--address={address}",
+        "--max_tasks=10000", f"--tasks_columns={FLOWER_COLUMNS}", f"--purge_offline_workers={FLOWER_FORGETS}", *arguments,
+    ]  # fmt: skip
+    os.execv(line[0], line)  # noqa: S606 - no shell: our own interpreter with our own arguments

@@ -9,8 +9,6 @@ import json
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pydantic
@@ -20,18 +18,16 @@ from kombu import Consumer, Message
 
 from scheduler import accept, custom_ids, options
 from scheduler.document import Block, Document
-from scheduler.lexicon import Lexicon
+from scheduler.house import House
 from scheduler.planner import priority_of
 from scheduler.readers import paragraphs
-from scheduler.settings import SchedulerSettings
-from storage import errors, rejections, settings
+from storage import errors, rejections
 from storage.database import Database, NotMigratedError
 from storage.objects import key_rules
 from storage.objects.store import Store
-from workers import bell, broker, voices
+from workers import bell, broker
 from workers.engines import registry
 from workers.engines.engine import EngineSpec
-from workers.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
@@ -109,40 +105,6 @@ class MisconfiguredError(errors.VoicemillError):
 
 class _AwayError(Exception):
     """The database or the store is away, or our settings are wrong: no message can be accepted for now."""
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What holds where a message is silent: the scheduler's own settings and files. What is wrong in it is our fault."""
-
-    spec: EngineSpec
-    scheduler: SchedulerSettings
-    voices: Mapping[str, voices.Voice]
-    lexicon: Lexicon
-
-    @classmethod
-    def load(cls) -> "House":
-        """As it is now. Raises an InputError that says which setting or file is wrong."""
-        scheduler = settings.load(SchedulerSettings)
-        with _setting("engine"):
-            spec = registry.spec(scheduler.engine) if scheduler.engine else registry.default()[0]
-        table = voices.load(settings.load(WorkerSettings).voices)
-        with _setting("voice"):
-            options.Resolver(spec, options.CorpusOptions(voice=scheduler.voice), table).resolve({})
-        with _setting("format"):
-            options.Resolver(spec, options.CorpusOptions(format=scheduler.format), table).resolve({})
-        lexicon = Lexicon.load(scheduler.lexicon) if scheduler.lexicon is not None else Lexicon()
-        return cls(spec, scheduler, table, lexicon)
-
-
-@contextmanager
-def _setting(name: str) -> Iterator[None]:
-    """What is found wrong here is the fault of a setting."""
-    try:
-        yield
-    except errors.InputError as error:
-        reason = str(error).removesuffix(".")
-        raise settings.SettingsError(name=name, origin=settings.origin(name), reason=reason) from error
 
 
 def take_in(database: Database, store: Store, body: Any) -> tuple[accept.Accepted, int]:

@@ -1,6 +1,6 @@
 """The scheduler's Celery tasks and their clock. Safe to run several at once: whoever comes second finds nothing to do.
 
-celery -A scheduler.tick worker -P threads -c 2 -Q plan
+celery -A scheduler.tick worker -P threads -c 3 -Q plan,deliver
 
 The clock is Celery beat, in a thread of this process: a process of its own would outlive ours when we are killed.
 """
@@ -13,17 +13,19 @@ from typing import Any
 
 from celery import beat, bootsteps, schedules, signals
 
-from scheduler import planner, ringing, sweep, thawing
+from scheduler import house, planner, ringing, sweep, thawing
 from scheduler.settings import SchedulerSettings
-from scheduler.submissions import House, Submissions
-from storage import errors, settings
+from scheduler.submissions import Submissions
+from storage import deliveries, errors, settings
 from storage.database import Database
 from storage.objects import Store, open_store
 from storage.settings import StorageSettings
-from workers import broker
+from workers import bell, broker
 from workers.app import app
 from workers.exit_codes import WorkerExit
 from workers.settings import WorkerSettings
+from workers.webhooks import deliver as delivering
+from workers.webhooks.settings import WebhookSettings
 
 __all__ = ["app"]
 
@@ -37,6 +39,8 @@ CHATTER = ("celery.beat", "celery.worker.strategy", "celery.app.trace")  # logge
 _database: Database | None = None
 _store: Store | None = None
 _looking = threading.Lock()
+_delivering = threading.Lock()
+_stopping = threading.Event()
 _ringing = threading.Lock()  # held from a batch's commit to its ring: the sweep would ring for it, too
 _hold_until = 0.0  # on the monotonic clock: before it no lease is taken back
 
@@ -120,6 +124,24 @@ def look_after_thaws() -> str:
     return f"{ready} jobs are thawed" if ready else "nothing has thawed"
 
 
+# Acknowledged at once, as it may take long: the sweep rings for what is lost.
+@app.task(name="deliver", acks_late=False)
+def deliver() -> str:
+    """Send the webhooks that are due, one task at a time: it sends several at once, and sees what falls due meanwhile."""
+    database = _open()
+    if not _delivering.acquire(blocking=False):
+        return "another task is at it"
+    try:
+        tally = delivering.due(database, settings.load(WebhookSettings), stop=_stopping)
+    finally:
+        _delivering.release()
+    with database.read() as connection:  # those too whose rings came in vain
+        due = deliveries.is_due(connection)
+    if due and not _stopping.is_set():
+        bell.deliver(app)
+    return f"{tally.delivered} delivered, {tally.failed} failed"
+
+
 def _open() -> Database:
     if _database is None:
         raise errors.DatabaseUnreachableError(url="(not opened)", reason="this process does not schedule")
@@ -137,10 +159,10 @@ class Schedule(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         """Open what the queues that this process reads call for."""
         global _database, _store
-        if broker.PLAN not in worker.app.amqp.queues.consume_from:
+        if {broker.PLAN, broker.DELIVER}.isdisjoint(worker.app.amqp.queues.consume_from):
             return
         try:
-            check_settings()
+            house.check_settings()
         except errors.InputError as error:
             log.critical("%s", error)
             raise SystemExit(WorkerExit.BAD_INPUT) from error
@@ -163,16 +185,12 @@ class Schedule(bootsteps.StartStopStep):
             self._submissions.close()
 
 
-def check_settings() -> None:
-    """Refuse settings under which batches could outlast the broker's patience, or no producer's message could be accepted.
-
-    Raises an InputError.
-    """
-    broker.check_times(settings.load(SchedulerSettings).batch_seconds)
-    House.load()
-
-
 app.steps["worker"].add(Schedule)
+
+
+@signals.worker_shutting_down.connect(weak=False)
+def _stop(**_: Any) -> None:
+    _stopping.set()
 
 
 @signals.worker_shutdown.connect(weak=False)

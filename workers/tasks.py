@@ -9,7 +9,7 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.exceptions import Reject
 
-from storage import batches, deliveries, errors, settings
+from storage import batches, deliveries, errors
 from workers import assemble as assembling
 from workers import bell, broker
 from workers import render as rendering
@@ -18,8 +18,6 @@ from workers.engines import registry
 from workers.engines.engine import DeviceFaultError
 from workers.exit_codes import WorkerExit
 from workers.station import Station, open_station
-from workers.webhooks import deliver as delivering
-from workers.webhooks.settings import WebhookSettings
 
 log = logging.getLogger(__name__)
 
@@ -81,15 +79,6 @@ def assemble() -> str:
     return f"{done} jobs assembled" if done else "nothing to do"
 
 
-@app.task(name="deliver", acks_late=False)
-def deliver() -> str:
-    """Send the webhooks that are due, and ring again where there are more of them than one task sends."""
-    station = _open()
-    tally = delivering.due(station.database, settings.load(WebhookSettings), stop=station.stop)
-    _ring_for_delivery(station)
-    return f"{tally.delivered} delivered, {tally.failed} failed"
-
-
 def _open() -> Station:
     """This process' station. Before it stops, a message goes back to the broker instead of being begun."""
     if _station is None or _station.stop.is_set():
@@ -123,7 +112,7 @@ class OpenStation(bootsteps.StartStopStep):
         spec = next(
             (spec for spec in registry.specs().values() if broker.render_queue(spec.pool) in reads), None
         )
-        if spec is None and reads.isdisjoint({broker.ASSEMBLE, broker.DELIVER}):
+        if spec is None and broker.ASSEMBLE not in reads:
             return
         _opening = True
         try:

@@ -63,7 +63,7 @@ def test_flower_says_what_is_going_on(
     assert re.fullmatch(r"'batch 1: 30 of 30, \d+x real time'", rendering["result"])
 
     page = get("/workers")
-    for name in ("scheduler-", "render-slow-", "assemble-", "deliver-"):
+    for name in ("scheduler-", "render-slow-", "assemble-"):
         assert name in page
     assert "batch 1" in get(f"/task/{rendering['uuid']}")
     mill.until(lambda: "render.slow" in get("/broker"))

@@ -59,8 +59,8 @@ def deliveries(mill: fleet.Fleet, *states: str) -> set[str]:
 
 
 def deliverer(mill: fleet.Fleet) -> int:
-    """The process number of the child that delivers."""
-    return next(number for number, line in mill.left_behind().items() if "-n deliver-" in line)
+    """The process number of the scheduler's child, which delivers."""
+    return next(number for number, line in mill.left_behind().items() if "--name scheduler-" in line)
 
 
 def test_a_deliverer_killed_in_the_middle_loses_no_event_and_repeats_show_by_their_id(
@@ -74,8 +74,8 @@ def test_a_deliverer_killed_in_the_middle_loses_no_event_and_repeats_show_by_the
         (receivers.answers(204) if receiver.requests.index(exchange) < 8 else receivers.hangs)(exchange)
 
     receiver.behaviour = takes_eight
-    mill.start("scheduler")
-    worker = mill.worker()
+    scheduler = mill.start("scheduler")
+    mill.worker()
     receiver.wait_for(8 + AT_ONCE, seconds=fleet.DEADLINE)
     mill.until(lambda: len(deliveries(mill, "delivered")) == 8)
     os.kill(deliverer(mill), signal.SIGKILL)
@@ -85,7 +85,7 @@ def test_a_deliverer_killed_in_the_middle_loses_no_event_and_repeats_show_by_the
 
     mill.until_ended("corpus")
     mill.until(lambda: deliveries(mill) == deliveries(mill, "delivered"))
-    assert "delivery: ended (killed by SIGKILL)" in worker.log()
+    assert "scheduler: ended (killed by SIGKILL)" in scheduler.log()
     assert receiver.problems == []  # the public library has verified each
     assert set(receiver.ids) == deliveries(mill)
     times = Counter(receiver.ids)

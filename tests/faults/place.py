@@ -109,18 +109,17 @@ class Slot:
         )
 
     def tree(self) -> dict[int, str]:
-        """The processes of the slot that are ours: number and role (keeper, renderer, assembler, deliverer, scheduler)."""
+        """The processes of the slot that are ours: number and role (keeper, renderer, assembler, scheduler)."""
         if self.process is None or not self.is_alive:
             return {}
         found = {self.process.process.pid: "keeper"}
         for number in _descendants(self.process.process.pid):
             with suppress(OSError):
                 line = Path(f"/proc/{number}/cmdline").read_bytes()
-                if b"celery" in line:
+                if b"workers.process" in line:
                     roles = {
                         b"render-": "renderer",
                         b"assemble-": "assembler",
-                        b"deliver-": "deliverer",
                         b"scheduler-": "scheduler",
                     }
                     found[number] = next((role for mark, role in roles.items() if mark in line), "other")
