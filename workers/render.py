@@ -242,16 +242,12 @@ class _Batch:
         ):
             try:
                 with closing(beside.taken(engine, FLUSH_SECONDS, self.halt.any)) as results:
-                    for result in results:
-                        if result is not None:
+                    for some in results:
+                        if some:
                             self.mill.progress()
-                        match result:
-                            case Take():
-                                answers.storing.append(storers.submit(self._keep, result))
-                            case Failure():
-                                answers.failures.append(result)
-                            case Partial() if result.state:
-                                answers.partials[result.key] = (result.state, result.tokens)
+                        made = answers.sort(some)
+                        for part in _parts(made, self.shelf.at_once):
+                            answers.storing.append(storers.submit(self._keep_all, part))
                         if answers.are_due():
                             due, answers = answers, _Answers()
                             self._record(due)
@@ -270,6 +266,16 @@ class _Batch:
         yield from _guarded(
             self.mill, [request for request in requests if request.key not in self.recovered], self.halt.any
         )
+
+    def _keep_all(self, made: Sequence[Take]) -> "tuple[list[_Kept], Exception | None]":
+        """Store takes one after the other: those that are, and what kept the next one from it."""
+        kept: list[_Kept] = []
+        for take in made:
+            try:
+                kept.append(self._keep(take))
+            except Exception as error:
+                return kept, error
+        return kept, None
 
     def _keep(self, take: Take) -> "_Kept":
         """Store and measure one take, whatever the checks say: of several bad ones the best is delivered."""
@@ -312,21 +318,23 @@ class _Batch:
         for storing in answers.storing:
             if fault is not None and storing.cancel():
                 continue
-            try:
-                kept = storing.result()
-            except Exception as error:
-                fault = fault or error
-                continue
-            answers.new.append(kept.take)
-            answers.take_in(kept.judgement)
-            if kept.take.take_key in self.recovered:
-                self.report.skipped += len(kept.judgement.done)
-                continue
-            self.report.rendered += len(kept.judgement.done)
-            self.report.tokens += self.waiting[kept.take.take_key][0].tokens_estimate
-            self.report.audio_seconds += kept.take.samples / kept.take.sample_rate
+            kept, error = storing.result()
+            fault = fault or error
+            for each in kept:
+                self._count(each)
+                answers.new.append(each.take)
+                answers.take_in(each.judgement)
         answers.storing.clear()
         return fault
+
+    def _count(self, kept: "_Kept") -> None:
+        """Add a take to the report."""
+        if kept.take.take_key in self.recovered:
+            self.report.skipped += len(kept.judgement.done)
+            return
+        self.report.rendered += len(kept.judgement.done)
+        self.report.tokens += self.waiting[kept.take.take_key][0].tokens_estimate
+        self.report.audio_seconds += kept.take.samples / kept.take.sample_rate
 
     def _record_stored(self, answers: "_Answers") -> None:
         failed = sum(len(self.waiting[failure.key]) for failure in answers.failures)
@@ -467,6 +475,12 @@ class _Batch:
         return jobs.count(connection, {}, {} if job_id is None else {job_id: 1})
 
 
+def _parts(made: Sequence[Take], most: int) -> Iterator[Sequence[Take]]:
+    """Takes in at most so many parts of about the same size."""
+    size = -(-len(made) // most)
+    return (made[start : start + size] for start in range(0, len(made), size or 1))
+
+
 def _write_takes(connection: sa.Connection, answers: "_Answers") -> None:
     """Write down what is true whoever holds the lease."""
     takes.record(connection, answers.new)
@@ -486,11 +500,26 @@ class _Answers:
     """What the engine has answered and the database does not know yet."""
 
     done: list[segments.Done] = field(default_factory=list)
-    storing: list[Future[_Kept]] = field(default_factory=list)
+    taken: int = 0  # takes among them
+    storing: list[Future[tuple[list[_Kept], Exception | None]]] = field(default_factory=list)
     new: list[takes.NewTake] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     partials: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
+
+    def sort(self, results: Sequence[Take | Partial | Failure]) -> list[Take]:
+        """Write down what needs no storing: the takes, which do."""
+        made = []
+        for result in results:
+            match result:
+                case Take():
+                    made.append(result)
+                case Failure():
+                    self.failures.append(result)
+                case Partial() if result.state:
+                    self.partials[result.key] = (result.state, result.tokens)
+        self.taken += len(made)
+        return made
 
     def take_in(self, judgement: Judgement) -> None:
         self.done += judgement.done
@@ -501,10 +530,7 @@ class _Answers:
 
     def are_due(self) -> bool:
         """Whether it is time to write them down."""
-        return (
-            len(self.storing) + len(self.failures) >= FLUSH_TAKES
-            or time.monotonic() - self.since > FLUSH_SECONDS
-        )
+        return self.taken + len(self.failures) >= FLUSH_TAKES or time.monotonic() - self.since > FLUSH_SECONDS
 
 
 class EngineBrokeError(Exception):
