@@ -37,7 +37,7 @@ from workers import leash
 ROOT = Path(__file__).parents[1]
 VOICEMILL = Path(sys.executable).with_name("voicemill")
 DEADLINE = 60.0  # seconds
-POLL = 0.05  # seconds
+POLL = 0.1  # seconds
 PREFIX = "voicemill:"  # before every key in Redis
 MARK = "VOICEMILL_TEST_FLEET"  # in the environment of every process of a fleet, whoever started it
 

@@ -59,8 +59,11 @@ def test_sigterm_gives_back_what_is_in_hand_and_nothing_is_rendered_twice(mill: 
     finish(mill)
 
 
-def test_sigterm_while_the_engine_is_loaded_is_not_waited_with(mill: fleet.Fleet) -> None:
+def test_sigterm_while_the_engine_is_loaded_is_not_waited_with(
+    make_fleet: Callable[..., fleet.Fleet], redis_url: str
+) -> None:
     """A download may take an hour: as long as nothing is in hand there is nothing to be stored, either."""
+    mill = make_fleet(redis_url)
     accept(mill, numbered(3))
     mill.start("scheduler")
     worker = mill.start("worker", "--engine", "slow", "--no-assemble", settings={slow_engine.LOADS_SLOWLY: "1"})

@@ -85,7 +85,7 @@ def test_text_becomes_audio_and_codes_that_can_be_had(model, tmp_path):
 
 def test_interrupted_and_killed_it_ends_the_same(model, tmp_path):
     words = "Line number {} of several says a few words more than it must."
-    texts = {f"line-{number:02}": words.format(number) for number in range(24)}
+    texts = {f"line-{number:02}": words.format(number) for number in range(12)}
     source, calm, out = corpus(tmp_path, texts), tmp_path / "calm", tmp_path / "out"
     assert render(model, tmp_path, source, calm).code in (0, 1)
     for number in (signal.SIGINT, signal.SIGKILL, signal.SIGINT):
@@ -94,7 +94,7 @@ def test_interrupted_and_killed_it_ends_the_same(model, tmp_path):
             cwd=tmp_path, **settings(model),
         )  # fmt: skip
         before, deadline = takes(out), time.monotonic() + 60
-        while process.poll() is None and takes(out) < before + 3 and time.monotonic() < deadline:
+        while process.poll() is None and takes(out) < before + 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(number)
         process.communicate(timeout=60)

@@ -207,10 +207,10 @@ def is_held(postgres_url: str) -> bool:
         return connection.execute(waiting).fetchone() is not None
 
 
-def test_the_database_may_stop_and_start_in_the_middle(make_fleet: MakeFleet, broker_url: str) -> None:
+def test_the_database_may_stop_and_start_in_the_middle(make_fleet: MakeFleet, redis_url: str) -> None:
     with servers.Postgres() as postgres:
         databases.migrate(postgres.url)
-        mill = make_fleet(broker_url, database_url=postgres.url, settings={"VOICEMILL_LEASE_SECONDS": "5"})
+        mill = make_fleet(redis_url, database_url=postgres.url, settings={"VOICEMILL_LEASE_SECONDS": "5"})
         accept(mill, [*numbered(5), "HOLD this one.", *numbered(5, "Later")])
         mill.start("scheduler")
         worker = mill.worker()

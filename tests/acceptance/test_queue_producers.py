@@ -127,8 +127,9 @@ def undecodable(mill: fleet.Fleet) -> None:
 
 
 def test_what_no_database_takes_is_rejected_once_and_the_next_message_is_taken(
-    mill: fleet.Fleet, broker_url: str
+    make_fleet: Callable[..., fleet.Fleet], rabbitmq_url: str
 ) -> None:
+    mill = make_fleet(rabbitmq_url)
     deep: Any = "words"
     for _ in range(900):
         deep = [deep]
@@ -143,9 +144,9 @@ def test_what_no_database_takes_is_rejected_once_and_the_next_message_is_taken(
     }
     scheduler = mill.start("scheduler")
     mill.until(lambda: "ready." in scheduler.log())
-    alone = example("producer_redis" if broker_url.startswith("redis") else "producer_amqp")
+    alone = example("producer_amqp")
     for sent in (*(sent for sent, _ in bad.values()), message("good")):
-        alone.send(broker_url, sent)
+        alone.send(rabbitmq_url, sent)
     mill.until(lambda: jobs_of(mill, "good"))
     rejected = mill.json("rejected")
     reasons = {line["corpus"]: line["reason"] for line in rejected["messages"]}
@@ -207,16 +208,19 @@ def test_a_scheduler_whose_own_settings_are_wrong_takes_no_message(
     assert mill.depth("submit") == 1
 
 
-def test_messages_wait_while_a_file_of_the_scheduler_is_wrong(mill: fleet.Fleet, broker_url: str) -> None:
+def test_messages_wait_while_a_file_of_the_scheduler_is_wrong(
+    make_fleet: Callable[..., fleet.Fleet], redis_url: str
+) -> None:
+    mill = make_fleet(redis_url)
     lexicon = mill.folder / "lexicon.toml"
     lexicon.write_text('nuada = "noo-ah-da"')
     scheduler = mill.start("scheduler", settings={"VOICEMILL_LEXICON": str(lexicon)})
     mill.until(lambda: "ready." in scheduler.log())
     lexicon.write_text("nuada = 1")
-    alone = example("producer_redis" if broker_url.startswith("redis") else "producer_amqp")
+    alone = example("producer_redis")
     for number in range(3):
         jobs = [{"id": f"job-{number}", "text": "Nuada spoke."}]
-        alone.send(broker_url, message("waits", jobs=jobs, more=number < 2))
+        alone.send(redis_url, message("waits", jobs=jobs, more=number < 2))
     mill.until(lambda: "submissions wait: Nothing that producers send can be accepted: " in scheduler.log())
     lexicon.write_text('nuada = "noo-ah-da"')
     mill.until(lambda: len(jobs_of(mill, "waits")) == 3)

@@ -64,10 +64,10 @@ def deliverer(mill: fleet.Fleet) -> int:
 
 
 def test_a_deliverer_killed_in_the_middle_loses_no_event_and_repeats_show_by_their_id(
-    make_fleet: Callable[..., fleet.Fleet], broker_url: str, receiver: receivers.Receiver
+    make_fleet: Callable[..., fleet.Fleet], rabbitmq_url: str, receiver: receivers.Receiver
 ) -> None:
     patience = {"VOICEMILL_WEBHOOK_CONNECT_SECONDS": "1", "VOICEMILL_WEBHOOK_TOTAL_SECONDS": "8"}
-    mill = make_fleet(broker_url, settings={**PRIVATE, **patience})
+    mill = make_fleet(rabbitmq_url, settings={**PRIVATE, **patience})
     submit(mill, receiver, 30, "wav")
 
     def takes_eight(exchange: receivers.Exchange) -> None:
@@ -107,11 +107,11 @@ def ffmpeg(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_what_has_ended_is_told_of_while_the_rest_is_assembled(
-    make_fleet: Callable[..., fleet.Fleet], broker_url: str, receiver: receivers.Receiver, ffmpeg: Path
+    make_fleet: Callable[..., fleet.Fleet], rabbitmq_url: str, receiver: receivers.Receiver, ffmpeg: Path
 ) -> None:
     """The one thread that assembles takes up 16 jobs, and is then busy; the sweep, which would ring, does not come."""
     given = {"VOICEMILL_FFMPEG": str(ffmpeg / "ffmpeg"), "VOICEMILL_SWEEP_SECONDS": "600", **PRIVATE}
-    mill = make_fleet(broker_url, settings=given)
+    mill = make_fleet(rabbitmq_url, settings=given)
     submit(mill, receiver, 17, "mp3")
     mill.start("scheduler")
     renderer = mill.worker("--no-assemble")

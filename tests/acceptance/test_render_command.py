@@ -254,7 +254,7 @@ def test_a_second_signal_ends_at_once_and_loses_nothing_that_was_written_down(tm
 
 def test_a_second_render_beside_one_that_lives_is_refused(tmp_path):
     """It would cancel the first one's corpus and write over its results. One that was killed is in nobody's way."""
-    source, out = lines(tmp_path, 300), tmp_path / "out"
+    source, out = lines(tmp_path, 120), tmp_path / "out"
     other = tmp_path / "other.txt"
     other.write_text("Quite another text.")
     process = commands.start("render", source, "--engine", "espeak", "-o", out, "--format", "wav", cwd=tmp_path)
@@ -266,7 +266,7 @@ def test_a_second_render_beside_one_that_lives_is_refused(tmp_path):
     process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert len((out / "results.jsonl").read_text().splitlines()) == 300
+    assert len((out / "results.jsonl").read_text().splitlines()) == 120
     process = commands.start(
         "render", source, "--engine", "espeak", "-o", out, "--format", "flac", cwd=tmp_path
     )
