@@ -113,7 +113,7 @@ def caption(store: Store, ready: Ready, folder: Path) -> None:
 def _timed(programme: Programme) -> Iterator[tuple[captions.Cue, dict[str, Any]]]:
     for part, cue in zip(programme.parts, programme.cues(), strict=True):
         told = {"segment": part.position, "chapter": part.chapter, "take": part.take_key}
-        yield cue, told if part.precision is None else {**told, "precision": dict(part.precision)}
+        yield cue, told if part.precision is None else {**told, "precision": part.precision}
 
 
 def upload(store: Store, key: str, path: Path, media_type: str, digest: str) -> None:

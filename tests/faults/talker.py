@@ -55,7 +55,11 @@ def load(folder: Path, log: Log | None) -> Maya1Engine:
         "slots": SLOTS,
         "prompts": Prompts(opened.tokenizer, double_bos=True),
         "vocoder": vocoder.load(folder / "snac", CPU, folder),
-        "identity": {"name": "maya1", "model": opened.fingerprint(), "precision": "fp32"},
+        "identity": {
+            "name": "maya1",
+            "model": opened.fingerprint(),
+            "precision": dict.fromkeys(("model", "cache", "products"), "fp32"),
+        },
         "context": CONTEXT,
     }
     return Maya1Engine(**given) if log is None else Talker(log, **given)
