@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from storage import batches, fleet, jobs, outbox, owners, reels
+from storage import batches, fleet, jobs, outbox, owners, reels, takes
 from storage.database import Database
 
 LOSSES_ALLOWED = 20
 KEEP_BATCHES = 24 * 3600.0  # seconds that finished batches are remembered
 KEEP_WORKERS = 3600.0  # seconds that vanished workers are remembered
+KEEP_PARTIALS = 30 * 86_400.0  # seconds that somebody may take to go on with what was interrupted
 KEEP_EVENTS = 30 * 86_400.0  # seconds that events are remembered once nothing is left to do for them
 
 
@@ -51,6 +52,7 @@ def sweep(database: Database, losses_allowed: int = LOSSES_ALLOWED, keep_events:
         batches.prune(connection, KEEP_BATCHES)
         fleet.prune(connection, KEEP_WORKERS)
         outbox.prune(connection, keep_events)
+        takes.prune_partials(connection, KEEP_PARTIALS)
         return Swept(len(lost), returned, assemblies)
 
     return database.run(step)

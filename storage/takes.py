@@ -118,6 +118,15 @@ def forget(connection: sa.Connection, keys: Sequence[str]) -> None:
         connection.execute(sa.delete(Partial).where(_among(connection, keys)))
 
 
+def prune_partials(connection: sa.Connection, keep: float) -> None:
+    """Drop partials that nobody has touched for so many seconds, and those of takes that exist.
+
+    One may be kept in the moment in which another worker records the take.
+    """
+    recorded = sa.exists().where(Take.take_key == Partial.take_key, Take.gone.is_(False))
+    connection.execute(sa.delete(Partial).where(sa.or_(recorded, Partial.updated_at < now() - keep)))
+
+
 def partials(connection: sa.Connection, keys: Iterable[str]) -> dict[str, bytes]:
     """How far interrupted takes had got, by take key."""
     query = sa.select(Partial.take_key, Partial.state).where(_among(connection, keys))

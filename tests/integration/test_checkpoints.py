@@ -8,9 +8,9 @@ from threading import Event
 import pytest
 import sqlalchemy as sa
 
-from scheduler import planner
+from scheduler import planner, sweep
 from storage import batches, takes
-from storage.database import Database
+from storage.database import Database, now
 from storage.models import Partial, Segment
 from storage.objects import open_store
 from tests import corpus_maker, tones
@@ -32,6 +32,22 @@ def kept(database):
     with database.read() as connection:
         rows = connection.execute(sa.select(Partial.take_key, Partial.state))
         return {row.take_key: row.state for row in rows}
+
+
+def test_a_partial_that_came_in_the_moment_of_its_take_is_swept_away(database):
+    """A check and a write of one worker may have the whole record of another between them."""
+    new = [takes.NewTake(key, "tones", 8000, 8000, 7, False, {}, None) for key in ("done", "gone")]
+    with database.write() as connection:
+        takes.record(connection, new)
+        takes.lose(connection, ["gone"])
+        at = connection.scalar(sa.select(now()))
+        times = {"done": at, "gone": at, "new": at, "old": at - 31 * 86_400}
+        values = [
+            {"take_key": key, "state": b"x", "tokens": 7, "updated_at": moment} for key, moment in times.items()
+        ]
+        connection.execute(sa.insert(Partial), values)
+    sweep.sweep(database)
+    assert kept(database) == {"gone": b"x", "new": b"x"}
 
 
 def keep(database, states):

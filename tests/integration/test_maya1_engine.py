@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from workers.engines.maya1 import (
     faults,
     hub,
     revoice,
+    sequence,
+    speech,
     vocoder,
 )
 from workers.engines.maya1.checkpoint import Checkpoint
@@ -217,6 +220,17 @@ def test_checkpoints_go_out_while_it_goes_on(endless: Checkpoint, sound: Vocoder
     again = Request(asked.key, asked.text, asked.voice, asked.seed, asked.options, handed[-1].state)
     with running(endless, sound) as made:
         assert list(made.render([again], stop)) == [handed[-1]]  # it is read, and given back as it was
+
+
+def test_what_has_ended_since_is_in_no_checkpoint(sound: Vocoder) -> None:
+    """Its failure is written down, and nobody would ever come for the partial."""
+    handed: list[Partial] = []
+    goes_on, failed = (SimpleNamespace(end=end) for end in (None, sequence.End.LOOP))
+    parts: list[Any] = [(one, Partial(str(one.end), b"state", 7)) for one in (goes_on, failed)]
+    made = speech.Speech(sound, 1, True, None, lambda: False, lambda error: None)
+    made.hand_out(parts, handed.extend)
+    made.close()
+    assert [partial.key for partial in handed] == ["None"]
 
 
 def test_a_checkpoint_that_fails_is_only_logged(

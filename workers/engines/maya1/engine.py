@@ -246,7 +246,7 @@ class Maya1Engine:
             return
         self._checkpointed = now
         if begun := [one for one in self._decoder.active if one.frames >= CHECKPOINT_FRAMES]:
-            self._speech.hand_out([calls.partial(one) for one in begun], self.on_checkpoint)
+            self._speech.hand_out([(one, calls.partial(one)) for one in begun], self.on_checkpoint)
 
     def _shrink(self) -> None:
         """Half the slots; everything that was in one goes back to wait, with its codes."""

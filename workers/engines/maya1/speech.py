@@ -48,9 +48,12 @@ class Speech:
         """Answers a sequence that came to its end of speech with its take, soon."""
         self._ended.put(ended)
 
-    def hand_out(self, partials: list[Partial], to: Checkpoints) -> None:
-        """Calls `to` with the partials, soon. What it raises is logged."""
-        self._ended.put(lambda: _checked(partials, to))
+    def hand_out(self, partials: list[tuple[Sequence, Partial]], to: Checkpoints) -> None:
+        """Calls `to` with the partials, soon; those of sequences that have ended by then are left out.
+
+        What it raises is logged.
+        """
+        self._ended.put(lambda: _checked([partial for one, partial in partials if one.end is None], to))
 
     def close(self) -> None:
         """Ends the thread when all that was put has been answered."""
