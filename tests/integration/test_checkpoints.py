@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from scheduler import planner, sweep
 from storage import batches, takes
-from storage.database import Database, now
+from storage.database import now
 from storage.models import Partial, Segment
 from storage.objects import open_store
 from tests import corpus_maker, tones
@@ -19,13 +19,6 @@ from workers.engines.engine import DeviceFaultError, Request
 from workers.engines.engine import Partial as CheckpointOf
 
 PATIENCE = 5.0  # seconds
-
-
-@pytest.fixture
-def database(database_url):
-    database = Database(database_url)
-    yield database
-    database.close()
 
 
 def kept(database):

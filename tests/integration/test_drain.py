@@ -7,7 +7,6 @@ import sqlalchemy as sa
 
 from scheduler import planner
 from storage import errors, states
-from storage.database import Database
 from storage.models import Segment
 from storage.objects import open_store
 from tests import corpus_maker, tones
@@ -40,10 +39,8 @@ class Away:
 
 
 @pytest.fixture
-def database(sqlite_url):
-    database = Database(sqlite_url)
-    yield database
-    database.close()
+def database(sqlite):
+    return sqlite
 
 
 class Running(Thread):

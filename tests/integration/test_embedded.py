@@ -14,7 +14,6 @@ from cli.exit_codes import ExitCode
 from cli.place import Place
 from scheduler import embedded, planner
 from storage import batches, states
-from storage.database import Database
 from storage.objects import open_store
 from tests import corpus_maker, tones
 from workers import assemble, render
@@ -25,10 +24,8 @@ PEER = "import sys; from storage import owners; print(owners.this_process(), flu
 
 
 @pytest.fixture
-def database(sqlite_url):
-    database = Database(sqlite_url)
-    yield database
-    database.close()
+def database(sqlite):
+    return sqlite
 
 
 @pytest.fixture

@@ -1,22 +1,13 @@
 """Which segments go first: priority, then interrupted ones, then fair shares."""
 
-import pytest
 import sqlalchemy as sa
 
 from scheduler import planner
 from storage import batches, segments, states
-from storage.database import Database
 from storage.models import Batch, Corpus, Job, Segment
 from tests import corpus_maker
 
 TEXT = "This sentence has about forty characters."
-
-
-@pytest.fixture
-def database(database_url):
-    database = Database(database_url)
-    yield database
-    database.close()
 
 
 def plan_all(database, how):

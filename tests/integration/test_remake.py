@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from cli import main
 from scheduler import fetch, planner, remake
 from storage import batches, corpora, jobs, keys, objects
-from storage.database import Database
 from storage.models import Job, Segment, Take
 from tests import corpus_maker
 from tests.integration.test_storage_upkeep import work
@@ -33,10 +32,8 @@ def engine():
 
 
 @pytest.fixture
-def database(sqlite_url):
-    database = Database(sqlite_url)
-    yield database
-    database.close()
+def database(sqlite):
+    return sqlite
 
 
 @pytest.fixture

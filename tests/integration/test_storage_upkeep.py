@@ -36,10 +36,8 @@ class Older:
 
 
 @pytest.fixture
-def database(sqlite_url):
-    database = Database(sqlite_url)
-    yield database
-    database.close()
+def database(sqlite):
+    return sqlite
 
 
 def work(database, store, tmp_path):

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from cli import main
 from scheduler import sweep, thawing
 from storage import endpoints, objects, outbox, prices, thaws
-from storage.database import Database
 from storage.models import Delivery, Event, Job, Thaw
 from storage.objects.store import Standing, Warmth
 from tests import corpus_maker, receivers, servers
@@ -57,10 +56,8 @@ def bucket(server, monkeypatch, request):
 
 
 @pytest.fixture
-def database(sqlite_url):
-    database = Database(sqlite_url)
-    yield database
-    database.close()
+def database(sqlite):
+    return sqlite
 
 
 @pytest.fixture

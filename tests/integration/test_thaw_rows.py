@@ -1,19 +1,10 @@
 """Thaws and recipes in the tables, on both databases."""
 
-import pytest
 import sqlalchemy as sa
 
 from storage import takes, thaws
-from storage.database import Database
 from storage.models import Job, Take
 from tests import corpus_maker
-
-
-@pytest.fixture
-def database(database_url):
-    database = Database(database_url)
-    yield database
-    database.close()
 
 
 def test_a_thaw_is_taken_up_by_one_and_ends_once(database):

@@ -11,7 +11,6 @@ import pytest
 
 from cli import main
 from storage import deliveries, outbox
-from storage.database import Database
 from tests import receivers, servers
 
 
@@ -41,10 +40,8 @@ def told(run):
 
 
 @pytest.fixture
-def database(sqlite_url):
-    database = Database(sqlite_url)
-    yield database
-    database.close()
+def database(sqlite):
+    return sqlite
 
 
 @pytest.fixture
