@@ -247,7 +247,7 @@ def test_a_deep_installation(tmp_path: Path) -> None:
     deep.mkdir(parents=True)
     found = wheel.find()
     (deep / "data").symlink_to(found.data)
-    child = process.Process(wheel.Wheel(found.library, deep / "data"))
+    child = process.Process(wheel.Wheel(found.shared_object, deep / "data"))
     try:
         assert child.sample_rate == 22050
     finally:

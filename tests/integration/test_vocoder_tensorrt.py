@@ -62,7 +62,7 @@ def test_the_graph_computes_what_torch_does_at_any_batch_and_length(codec: Path,
 
 
 def test_the_engine_is_built_once_and_found_again(codec: Path, tmp_path: Path) -> None:
-    trt = tensorrt.library()
+    trt = tensorrt.bindings()
     cache = tmp_path / "cache"
     engine = vocoder.build(codec, cache, CPU, noise=False)
     assert engine.stat().st_size > 100_000

@@ -27,7 +27,7 @@ class Process:
         """Start it. Raises CrashedError if it does not come up."""
         program = Path(child.__file__)
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", program, found.library, found.data],
+            [sys.executable, "-I", "-S", program, found.shared_object, found.data],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ DISTRIBUTION = "espeakng-loader"
 class Wheel:
     """Where it lies on disk."""
 
-    library: Path
+    shared_object: Path
     data: Path  # the folder `espeak-ng-data`
 
     @property
@@ -30,7 +30,7 @@ class Wheel:
 
     def digest(self) -> str:
         """sha256 over the library and every file of its data, names included: about 20 MB, 20 ms."""
-        total = hashlib.sha256(hashlib.sha256(self.library.read_bytes()).digest())
+        total = hashlib.sha256(hashlib.sha256(self.shared_object.read_bytes()).digest())
         for path in sorted(path for path in self.data.rglob("*") if path.is_file()):
             total.update(path.relative_to(self.data).as_posix().encode() + b"\0")
             total.update(hashlib.sha256(path.read_bytes()).digest())

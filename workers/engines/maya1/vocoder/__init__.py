@@ -56,7 +56,7 @@ def build(path: Path, cache: Path, device: torch.device, *, noise: bool = True) 
 
     Raises snac.CodecUnusableError and tensorrt.TensorRTError.
     """
-    tensorrt.library()  # so that its lack is told before the work is done
+    tensorrt.bindings()  # so that its lack is told before the work is done
     graph = cache / f"snac-{snac.digest(path)[:16]}-fp16{'-noise' if noise else ''}.onnx"
     if not graph.exists():
         if find_spec("onnx") is None or find_spec("onnxscript") is None:

@@ -27,7 +27,7 @@ class TensorRTError(errors.InputError):
     """The vocoder cannot use TensorRT: {reason}."""
 
 
-def library() -> Any:
+def bindings() -> Any:
     """The TensorRT that is installed. Raises TensorRTError."""
     for name in LIBRARIES:
         try:
@@ -41,7 +41,7 @@ def library() -> Any:
 
 def engine_path(onnx: Path, cache: Path, device: torch.device) -> Path:
     """Where the engine of that graph lies, for the TensorRT installed and, where it matters, for that GPU."""
-    trt = library()
+    trt = bindings()
     if _ahead(trt):
         flavour = f"rtx-{trt.__version__}-ahead-of-time"
     elif device.type == "cuda":
@@ -66,7 +66,7 @@ def build(onnx: Path, cache: Path, device: torch.device) -> Path:
 
 
 def _build(onnx: Path, target: Path) -> None:
-    trt = library()
+    trt = bindings()
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -117,7 +117,7 @@ class Runner:
     """An engine on a GPU; called like `snac.Decoder`, with that GPU the current one."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        trt = library()
+        trt = bindings()
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         with torch.cuda.device(device):
             self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
