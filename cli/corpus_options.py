@@ -236,10 +236,11 @@ _DECORATORS = (
 
 def on_this_machine(arguments: CorpusArguments, spec: EngineSpec) -> CorpusArguments:
     """Options that are settings of the machine that renders become that: here it is this one."""
+    known = spec.settings.model_fields if isinstance(spec, Tunable) else {}
     options_left = {}
     for name, value in arguments.engine_options.items():
         setting = f"{spec.name}_{name}"
-        if isinstance(spec, Tunable) and setting in spec.settings.model_fields:
+        if setting in known:
             os.environ[settings.PREFIX + setting.upper()] = str(value)
         else:
             options_left[name] = value

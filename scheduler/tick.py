@@ -16,7 +16,7 @@ from celery import beat, bootsteps, schedules, signals
 from scheduler import house, planner, ringing, sweep, thawing
 from scheduler.settings import SchedulerSettings
 from scheduler.submissions import Submissions
-from storage import deliveries, errors, settings
+from storage import errors, settings
 from storage.database import Database
 from storage.objects import Store, open_store
 from storage.settings import StorageSettings
@@ -135,10 +135,8 @@ def deliver() -> str:
         tally = delivering.due(database, settings.load(WebhookSettings), stop=_stopping)
     finally:
         _delivering.release()
-    with database.read() as connection:  # those too whose rings came in vain
-        due = deliveries.is_due(connection)
-    if due and not _stopping.is_set():
-        bell.deliver(app)
+    if not _stopping.is_set():
+        bell.deliver_if_due(app, database)  # those too whose rings came in vain
     return f"{tally.delivered} delivered, {tally.failed} failed"
 
 

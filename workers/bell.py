@@ -15,6 +15,8 @@ from typing import Any
 
 from celery import Celery
 
+from storage import deliveries
+from storage.database import Database
 from workers import broker
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,14 @@ def plan(app: Celery, pool: str) -> bool:
 def deliver(app: Celery) -> bool:
     """Ring for webhooks that are due."""
     return _ring(app, "deliver", broker.DELIVER, [], "webhooks are due")
+
+
+def deliver_if_due(app: Celery, database: Database) -> None:
+    """Ring for webhooks where any are due."""
+    with database.read() as connection:
+        due = deliveries.is_due(connection)
+    if due:
+        deliver(app)
 
 
 def waiting(app: Celery, queue: str) -> int | None:

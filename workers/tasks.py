@@ -9,7 +9,7 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.exceptions import Reject
 
-from storage import batches, deliveries, errors
+from storage import batches, errors
 from workers import assemble as assembling
 from workers import bell, broker
 from workers import render as rendering
@@ -49,7 +49,7 @@ def render(batch_id: int, pool: str) -> str:
         bell.render(app, half, pool, "half of a batch that broke the engine")
     _end_if_broken(mill)
     bell.plan(app, pool)
-    _ring_for_delivery(station)
+    bell.deliver_if_due(app, station.database)
     if report is None:
         return "nothing to do: another worker has it, or it is finished"
     return f"batch {report.batch_id}: {report.line()}"
@@ -75,7 +75,7 @@ def assemble() -> str:
             done += found
             if not found:
                 break
-            _ring_for_delivery(station)
+            bell.deliver_if_due(app, station.database)
     return f"{done} jobs assembled" if done else "nothing to do"
 
 
@@ -89,13 +89,6 @@ def _open() -> Station:
 def _leave() -> None:
     """Leave as on SIGTERM: a notice has come, or there was no work for too long."""
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _ring_for_delivery(station: Station) -> None:
-    with station.database.read() as connection:
-        due = deliveries.is_due(connection)
-    if due:
-        bell.deliver(app)
 
 
 def _ring_for_assembly(job_ids: Sequence[int]) -> None:

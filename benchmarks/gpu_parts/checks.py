@@ -47,9 +47,8 @@ def elementwise(bench: Bench) -> None:
     s, rows = bench.sizes, bench.sizes.check_rows
     x, residual = bench.random(2, rows, s.hidden)
     weight, gate_up = bench.random(s.hidden), bench.random(rows, 2 * s.intermediate)
-    rough = (
-        0.04 if bench.cuda else 0.126
-    )  # Triton's interpreter cuts off where a GPU rounds: up to a step, an eighth
+    # Triton's interpreter cuts off where a GPU rounds: up to a step, an eighth.
+    rough = 0.04 if bench.cuda else 0.126
     for quantise, kind, allowed in ((False, name(bench.exact), 4e-3), (True, "fp8", rough)):
         for what, work in (("add_rms_norm", lambda k, q: k.add_rms_norm(x, residual, weight, 1e-5, q)[0]),
                            ("silu_mul", lambda k, q: k.silu_mul(gate_up, q))):  # fmt: skip
