@@ -298,7 +298,7 @@ def test_a_tensorrt_engine_is_named_after_the_gpu_that_it_is_for(
 ) -> None:
     graph = tmp_path / "graph.onnx"
     graph.write_bytes(b"a graph")
-    monkeypatch.setattr(tensorrt, "library", lambda: SimpleNamespace(__name__="tensorrt", __version__="10.16"))
+    monkeypatch.setattr(tensorrt, "bindings", lambda: SimpleNamespace(__name__="tensorrt", __version__="10.16"))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"NVIDIA {device}")
     path = tensorrt.engine_path(graph, tmp_path, torch.device("cuda:1"))
     assert path.name.endswith("-10.16-nvidia-cuda:1.engine")
