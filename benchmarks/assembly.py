@@ -58,7 +58,7 @@ class Book:
 
     def row(self) -> Any:
         with self.database.read() as connection:
-            return connection.execute(sa.select(Job.__table__).where(Job.id == self.job_id)).one()
+            return connection.execute(sa.select(Job).where(Job.c.id == self.job_id)).one()
 
 
 def text(number: int) -> str:
@@ -86,7 +86,7 @@ def book(folder: Path, hours: float, wanted: Sequence[str], loudness_wanted: flo
         accepted(database, how, "sample", [Block(text(number)) for number in range(PARAGRAPHS)])
         render_all(mill)
         with database.read() as connection:
-            job_id = connection.execute(sa.select(Job.id)).scalar_one()
+            job_id = connection.execute(sa.select(Job.c.id)).scalar_one()
             seconds = Programme.of(segments.parts(connection, job_id)).seconds
         count = max(PARAGRAPHS, round(hours * 3600 / seconds * PARAGRAPHS))
         a_chapter = max(1, round(CHAPTER_SECONDS / seconds * PARAGRAPHS))
@@ -101,7 +101,7 @@ def book(folder: Path, hours: float, wanted: Sequence[str], loudness_wanted: flo
     finally:
         engine.close()
     with database.read() as connection:
-        job_id = connection.execute(sa.select(sa.func.max(Job.id))).scalar_one()
+        job_id = connection.execute(sa.select(sa.func.max(Job.c.id))).scalar_one()
         return Book(database, store, folder, job_id, Programme.of(segments.parts(connection, job_id)))
 
 
@@ -193,7 +193,7 @@ def ours(it: Book, wanted: str, workers: int, level: float | None) -> tuple[floa
     with it.database.write() as connection:
         connection.execute(
             sa.update(Job)
-            .where(Job.id == it.job_id)
+            .where(Job.c.id == it.job_id)
             .values(
                 state=states.Job.RENDERED, assembly_key=None, level=None, deliverables=None, options=changed
             )

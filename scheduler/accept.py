@@ -396,7 +396,7 @@ class _Insertion:
                     deque(mine, maxlen=0)
         self._flush()
         self.connection.execute(
-            sa.update(Corpus).where(Corpus.id == self.corpus_id).values(virtual_finish=self.finish)
+            sa.update(Corpus).where(Corpus.c.id == self.corpus_id).values(virtual_finish=self.finish)
         )
 
     def _there(self, chunk: Sequence[Mapping[str, Any]]) -> set[str]:

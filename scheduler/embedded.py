@@ -119,5 +119,7 @@ class Loop:
 
     def _state(self) -> states.Corpus:
         with self.mill.database.read() as connection:
-            state = connection.execute(sa.select(Corpus.state).where(Corpus.id == self.corpus_id)).scalar_one()
+            state = connection.execute(
+                sa.select(Corpus.c.state).where(Corpus.c.id == self.corpus_id)
+            ).scalar_one()
         return states.Corpus(state)

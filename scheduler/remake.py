@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from storage import errors, keys, owners, results, segments, states
 from storage.database import Database
-from storage.models import Base, Corpus, Job, Segment, Take
+from storage.models import METADATA, Corpus, Job, Segment, Take
 from storage.objects import beside, open_store
 from storage.objects.store import AgingStore, Store, Warmth
 from storage.takes import chunks
@@ -75,7 +75,7 @@ class Remaker:
             wanted = _unread(self._store, sorted({part.take_key for part in parts}))
             rows = {row.take_key: row for row in _rows(connection, wanted)}
             engine = str(
-                connection.execute(sa.select(Corpus.engine).where(Corpus.id == job.corpus_id)).scalar_one()
+                connection.execute(sa.select(Corpus.c.engine).where(Corpus.c.id == job.corpus_id)).scalar_one()
             )
         if len(parts) != job.segments_total:
             raise CannotRemakeError(custom_id=job.custom_id, reason="its segments are not all known any more")
@@ -117,7 +117,7 @@ class Remaker:
         bench = assemble.Bench(place, store, owners.this_process(), folder / "scratch", attempts=1)
         assemble.run(bench)
         with place.read() as connection:
-            row = connection.execute(sa.select(Job.__table__)).one()
+            row = connection.execute(sa.select(Job)).one()
         if row.state not in states.AUDIBLE_JOBS:
             reason = row.detail or "takes of it are damaged"
             raise CannotRemakeError(custom_id=job.custom_id, reason=reason)
@@ -138,7 +138,7 @@ def _unread(store: Store, take_keys: Sequence[str]) -> list[str]:
 
 def _rows(connection: sa.Connection, take_keys: Sequence[str]) -> Iterator[sa.Row[Any]]:
     for some in chunks(take_keys):
-        yield from connection.execute(sa.select(Take.__table__).where(Take.take_key.in_(some)))
+        yield from connection.execute(sa.select(Take).where(Take.c.take_key.in_(some)))
 
 
 def _some(take_keys: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -153,9 +153,9 @@ def _of_length(pcm: bytes, size: int) -> bytes:
 
 def _copy(source: sa.Connection, place: Database, job: sa.Row[Any]) -> None:
     """A job with all that its assembly looks at, about to be assembled, alone in a database."""
-    Base.metadata.create_all(place.engine)
-    corpus = source.execute(sa.select(Corpus.__table__).where(Corpus.id == job.corpus_id)).one()
-    parts = source.execute(sa.select(Segment.__table__).where(Segment.job_id == job.id)).all()
+    METADATA.create_all(place.engine)
+    corpus = source.execute(sa.select(Corpus).where(Corpus.c.id == job.corpus_id)).one()
+    parts = source.execute(sa.select(Segment).where(Segment.c.job_id == job.id)).all()
     takes = _rows(source, sorted({part.take_key for part in parts if part.take_key is not None}))
     fresh = {
         "state": states.Job.RENDERED,

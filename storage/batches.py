@@ -48,19 +48,19 @@ def create(
 def claim(connection: sa.Connection, batch_id: int, owner: str, seconds: float) -> Lease | None:
     """Take the lease of a batch that is ready, or whose lease has run out. None: somebody has it, or it is finished."""
     free = sa.or_(
-        Batch.state == states.Batch.READY,
-        sa.and_(Batch.state == states.Batch.LEASED, Batch.lease_expires_at < now()),
+        Batch.c.state == states.Batch.READY,
+        sa.and_(Batch.c.state == states.Batch.LEASED, Batch.c.lease_expires_at < now()),
     )
     step = (
         sa.update(Batch)
-        .where(Batch.id == batch_id, free)
+        .where(Batch.c.id == batch_id, free)
         .values(
             state=states.Batch.LEASED,
             lease_owner=owner,
-            lease_number=Batch.lease_number + 1,
+            lease_number=Batch.c.lease_number + 1,
             lease_expires_at=now() + seconds,
         )
-        .returning(Batch.id, Batch.lease_number, Batch.segments_total, Batch.tokens_estimate)
+        .returning(Batch.c.id, Batch.c.lease_number, Batch.c.segments_total, Batch.c.tokens_estimate)
     )
     row = connection.execute(step).one_or_none()
     return None if row is None else Lease(*row)
@@ -69,9 +69,9 @@ def claim(connection: sa.Connection, batch_id: int, owner: str, seconds: float) 
 def next_ready(connection: sa.Connection, pool: str, rather: int = 0) -> int | None:
     """The most urgent batch of a pool that waits for a worker: of equals `rather` that one, else the oldest."""
     query = (
-        sa.select(Batch.id)
-        .where(Batch.pool == pool, Batch.state == states.Batch.READY)
-        .order_by(Batch.priority, Batch.id != rather, Batch.id)
+        sa.select(Batch.c.id)
+        .where(Batch.c.pool == pool, Batch.c.state == states.Batch.READY)
+        .order_by(Batch.c.priority, Batch.c.id != rather, Batch.c.id)
         .limit(1)
     )
     return connection.execute(query).scalar_one_or_none()
@@ -79,15 +79,17 @@ def next_ready(connection: sa.Connection, pool: str, rather: int = 0) -> int | N
 
 def is_suspect(connection: sa.Connection, batch_id: int) -> bool:
     """Whether a batch is to be rendered with nothing beside it."""
-    return bool(connection.scalar(sa.select(Batch.suspect).where(Batch.id == batch_id)))
+    return bool(connection.scalar(sa.select(Batch.c.suspect).where(Batch.c.id == batch_id)))
 
 
 def fence(connection: sa.Connection, lease: Lease) -> None:
     """Lock a batch's row if the lease still holds. Raises LeaseLostError."""
     query = (
-        sa.select(Batch.id)
+        sa.select(Batch.c.id)
         .where(
-            Batch.id == lease.batch_id, Batch.lease_number == lease.number, Batch.state == states.Batch.LEASED
+            Batch.c.id == lease.batch_id,
+            Batch.c.lease_number == lease.number,
+            Batch.c.state == states.Batch.LEASED,
         )
         .with_for_update()
     )
@@ -100,7 +102,9 @@ def renew(connection: sa.Connection, lease: Lease, seconds: float) -> None:
     step = (
         sa.update(Batch)
         .where(
-            Batch.id == lease.batch_id, Batch.lease_number == lease.number, Batch.state == states.Batch.LEASED
+            Batch.c.id == lease.batch_id,
+            Batch.c.lease_number == lease.number,
+            Batch.c.state == states.Batch.LEASED,
         )
         .values(lease_expires_at=now() + seconds)
     )
@@ -114,7 +118,7 @@ def close(connection: sa.Connection, batch_id: int, outcome: states.Outcome) -> 
     returned = segments.give_back(connection, batch_id, interrupted=interrupted)
     connection.execute(
         sa.update(Batch)
-        .where(Batch.id == batch_id)
+        .where(Batch.c.id == batch_id)
         .values(
             state=states.Batch.FINISHED,
             outcome=outcome,
@@ -134,7 +138,7 @@ def lose(connection: sa.Connection, batch_id: int, losses_allowed: int) -> tuple
     `losses_allowed` times in all, it fails for good.
     """
     segments.count_loss(connection, batch_id)
-    row = connection.execute(sa.select(Batch.__table__).where(Batch.id == batch_id)).one()
+    row = connection.execute(sa.select(Batch).where(Batch.c.id == batch_id)).one()
     left = segments.of_batch(connection, batch_id)
     if row.suspect and len(left) == 1 and left[0].losses >= losses_allowed:
         detail = f"its worker vanished {left[0].losses} times while it was rendered"
@@ -153,7 +157,7 @@ def split(connection: sa.Connection, lease: Lease) -> list[int]:
 
     They are rendered with nothing beside them: two batches on one engine break together. The caller holds the fence.
     """
-    row = connection.execute(sa.select(Batch.__table__).where(Batch.id == lease.batch_id)).one()
+    row = connection.execute(sa.select(Batch).where(Batch.c.id == lease.batch_id)).one()
     made = []
     for half in _halves(segments.of_batch(connection, lease.batch_id)):
         new = _insert(connection, row.pool, row.priority, half, suspect=True)
@@ -170,27 +174,27 @@ def _halves(works: Sequence[segments.Work]) -> list[Sequence[segments.Work]]:
 
 def outstanding(connection: sa.Connection, pool: str) -> int:
     """Batches of a pool that are not finished."""
-    query = sa.select(sa.func.count()).where(Batch.pool == pool, Batch.state != states.Batch.FINISHED)
+    query = sa.select(sa.func.count()).where(Batch.c.pool == pool, Batch.c.state != states.Batch.FINISHED)
     return int(connection.execute(query).scalar_one())
 
 
 def last_planned(connection: sa.Connection, pool: str) -> float | None:
     """When the newest unfinished batch of a pool was planned, in seconds ago."""
-    query = sa.select(now() - sa.func.max(Batch.created_at)).where(
-        Batch.pool == pool, Batch.state != states.Batch.FINISHED
+    query = sa.select(now() - sa.func.max(Batch.c.created_at)).where(
+        Batch.c.pool == pool, Batch.c.state != states.Batch.FINISHED
     )
     return connection.execute(query).scalar_one_or_none()
 
 
 def expired(connection: sa.Connection, *, of_owners: Sequence[str] = (), limit: int = 1000) -> list[int]:
     """Batches whose lease has run out, or is held by one of these owners, who are known to be gone. Locked, on Postgres."""
-    gone = Batch.lease_expires_at < now()
+    gone = Batch.c.lease_expires_at < now()
     if of_owners:
-        gone = sa.or_(gone, Batch.lease_owner.in_(of_owners))
+        gone = sa.or_(gone, Batch.c.lease_owner.in_(of_owners))
     query = (
-        sa.select(Batch.id)
-        .where(Batch.state == states.Batch.LEASED, gone)
-        .order_by(Batch.id)
+        sa.select(Batch.c.id)
+        .where(Batch.c.state == states.Batch.LEASED, gone)
+        .order_by(Batch.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
@@ -199,19 +203,19 @@ def expired(connection: sa.Connection, *, of_owners: Sequence[str] = (), limit: 
 
 def owners(connection: sa.Connection) -> list[str]:
     """Everybody who holds a lease on a batch."""
-    query = sa.select(Batch.lease_owner).where(Batch.state == states.Batch.LEASED).distinct()
+    query = sa.select(Batch.c.lease_owner).where(Batch.c.state == states.Batch.LEASED).distinct()
     return [owner for owner in connection.scalars(query) if owner]
 
 
 def unpublished(connection: sa.Connection, older_than: float, limit: int = 1000) -> list[sa.Row[Any]]:
     """Batches that are ready and whose message was not handed over in the last so many seconds: id, pool, priority."""
     query = (
-        sa.select(Batch.id, Batch.pool, Batch.priority)
+        sa.select(Batch.c.id, Batch.c.pool, Batch.c.priority)
         .where(
-            Batch.state == states.Batch.READY,
-            sa.or_(Batch.published_at.is_(None), Batch.published_at < now() - older_than),
+            Batch.c.state == states.Batch.READY,
+            sa.or_(Batch.c.published_at.is_(None), Batch.c.published_at < now() - older_than),
         )
-        .order_by(Batch.priority, Batch.id)
+        .order_by(Batch.c.priority, Batch.c.id)
         .limit(limit)
     )
     return list(connection.execute(query))
@@ -219,13 +223,13 @@ def unpublished(connection: sa.Connection, older_than: float, limit: int = 1000)
 
 def published(connection: sa.Connection, batch_ids: Sequence[int]) -> None:
     """Note that messages for these batches are with the broker."""
-    connection.execute(sa.update(Batch).where(Batch.id.in_(batch_ids)).values(published_at=now()))
+    connection.execute(sa.update(Batch).where(Batch.c.id.in_(batch_ids)).values(published_at=now()))
 
 
 def prune(connection: sa.Connection, older_than: float) -> int:
     """Forget batches that were finished so many seconds ago: how many."""
     return connection.execute(
-        sa.delete(Batch).where(Batch.state == states.Batch.FINISHED, Batch.finished_at < now() - older_than)
+        sa.delete(Batch).where(Batch.c.state == states.Batch.FINISHED, Batch.c.finished_at < now() - older_than)
     ).rowcount
 
 
@@ -245,14 +249,14 @@ def _insert(
         "tokens_estimate": sum(item.tokens_estimate for item in chosen),
         "created_at": now(),
     }
-    return int(connection.execute(sa.insert(Batch).values(**values).returning(Batch.id)).scalar_one())
+    return int(connection.execute(sa.insert(Batch).values(**values).returning(Batch.c.id)).scalar_one())
 
 
 def described(connection: sa.Connection, batch_ids: Sequence[int]) -> list[sa.Row[Any]]:
     """Those of these batches that wait for a worker: id, pool, segments_total, tokens_estimate."""
     query = (
-        sa.select(Batch.id, Batch.pool, Batch.segments_total, Batch.tokens_estimate)
-        .where(Batch.id.in_(batch_ids), Batch.state == states.Batch.READY)
-        .order_by(Batch.priority, Batch.id)
+        sa.select(Batch.c.id, Batch.c.pool, Batch.c.segments_total, Batch.c.tokens_estimate)
+        .where(Batch.c.id.in_(batch_ids), Batch.c.state == states.Batch.READY)
+        .order_by(Batch.c.priority, Batch.c.id)
     )
     return list(connection.execute(query))

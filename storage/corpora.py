@@ -45,20 +45,20 @@ def insert(connection: sa.Connection, new: NewCorpus) -> int | None:
         "created_at": now(),
     }
     step = pools.upsert(connection, Corpus).values(**values).on_conflict_do_nothing(index_elements=["name"])
-    return connection.execute(step.returning(Corpus.id)).scalar_one_or_none()
+    return connection.execute(step.returning(Corpus.c.id)).scalar_one_or_none()
 
 
 def rename(connection: sa.Connection, corpus_id: int, name: str) -> bool:
     """Give a corpus another name, unless that is taken."""
-    taken = sa.select(Corpus.id).where(Corpus.name == name).exists()
+    taken = sa.select(Corpus.c.id).where(Corpus.c.name == name).exists()
     return bool(
-        connection.execute(sa.update(Corpus).where(Corpus.id == corpus_id, ~taken).values(name=name)).rowcount
+        connection.execute(sa.update(Corpus).where(Corpus.c.id == corpus_id, ~taken).values(name=name)).rowcount
     )
 
 
 def by_name(connection: sa.Connection, name: str) -> sa.Row[Any] | None:
     """The corpus of exactly that name."""
-    return connection.execute(sa.select(Corpus.__table__).where(Corpus.name == name)).one_or_none()
+    return connection.execute(sa.select(Corpus).where(Corpus.c.name == name)).one_or_none()
 
 
 def find(connection: sa.Connection, name: str) -> sa.Row[Any]:
@@ -66,7 +66,7 @@ def find(connection: sa.Connection, name: str) -> sa.Row[Any]:
     exact = by_name(connection, name)
     if exact is not None:
         return exact
-    query = sa.select(Corpus.__table__).where(Corpus.name.startswith(name, autoescape=True)).limit(4)
+    query = sa.select(Corpus).where(Corpus.c.name.startswith(name, autoescape=True)).limit(4)
     rows = list(connection.execute(query)) if name else []
     if len(rows) == 1:
         return rows[0]
@@ -77,19 +77,19 @@ def find(connection: sa.Connection, name: str) -> sa.Row[Any]:
 
 def newest(connection: sa.Connection) -> sa.Row[Any] | None:
     """The corpus accepted last."""
-    return connection.execute(sa.select(Corpus.__table__).order_by(Corpus.id.desc()).limit(1)).one_or_none()
+    return connection.execute(sa.select(Corpus).order_by(Corpus.c.id.desc()).limit(1)).one_or_none()
 
 
 def names(connection: sa.Connection, *, limit: int, offset: int = 0) -> list[str]:
     """Corpora, newest first."""
     return list(
-        connection.scalars(sa.select(Corpus.name).order_by(Corpus.id.desc()).limit(limit).offset(offset))
+        connection.scalars(sa.select(Corpus.c.name).order_by(Corpus.c.id.desc()).limit(limit).offset(offset))
     )
 
 
 def running(connection: sa.Connection) -> list[sa.Row[Any]]:
     """Corpora that are not ended, oldest first."""
-    query = sa.select(Corpus.__table__).where(Corpus.state == states.Corpus.RUNNING).order_by(Corpus.id)
+    query = sa.select(Corpus).where(Corpus.c.state == states.Corpus.RUNNING).order_by(Corpus.c.id)
     return list(connection.execute(query))
 
 
@@ -98,16 +98,16 @@ def finish(connection: sa.Connection, corpus_id: int) -> states.Corpus | None:
 
     The row is locked first: of two workers that end the last two jobs at once, the later one sees both as ended.
     """
-    lock = sa.select(Corpus.state, Corpus.is_open).where(Corpus.id == corpus_id).with_for_update()
+    lock = sa.select(Corpus.c.state, Corpus.c.is_open).where(Corpus.c.id == corpus_id).with_for_update()
     row = connection.execute(lock).one()
     if row.state != states.Corpus.RUNNING or row.is_open:
         return None
-    jobs_of = sa.select(Job.id).where(Job.corpus_id == corpus_id)
-    if connection.execute(jobs_of.where(Job.state.in_(states.UNFINISHED_JOBS)).limit(1)).first():
+    jobs_of = sa.select(Job.c.id).where(Job.c.corpus_id == corpus_id)
+    if connection.execute(jobs_of.where(Job.c.state.in_(states.UNFINISHED_JOBS)).limit(1)).first():
         return None
-    imperfect = connection.execute(jobs_of.where(Job.state != states.Job.COMPLETED).limit(1)).first()
+    imperfect = connection.execute(jobs_of.where(Job.c.state != states.Job.COMPLETED).limit(1)).first()
     state = states.Corpus.COMPLETED_WITH_ERRORS if imperfect else states.Corpus.COMPLETED
-    connection.execute(sa.update(Corpus).where(Corpus.id == corpus_id).values(state=state, finished_at=now()))
+    connection.execute(sa.update(Corpus).where(Corpus.c.id == corpus_id).values(state=state, finished_at=now()))
     outbox.corpus_ended(connection, corpus_id)
     return state
 
@@ -118,7 +118,7 @@ def move(connection: sa.Connection, corpus_id: int, state: states.Corpus) -> boo
     finished = None if state == states.Corpus.RUNNING else now()
     step = (
         sa.update(Corpus)
-        .where(Corpus.id == corpus_id, Corpus.state.in_(sources))
+        .where(Corpus.c.id == corpus_id, Corpus.c.state.in_(sources))
         .values(state=state, finished_at=finished)
     )
     return connection.execute(step).rowcount == 1
@@ -126,22 +126,22 @@ def move(connection: sa.Connection, corpus_id: int, state: states.Corpus) -> boo
 
 def by_id(corpus_id: int) -> sa.Select[Any]:
     """The query for a corpus by its number."""
-    return sa.select(Corpus.__table__).where(Corpus.id == corpus_id)
+    return sa.select(Corpus).where(Corpus.c.id == corpus_id)
 
 
 def locked(connection: sa.Connection, name: str) -> sa.Row[Any]:
     """The corpus of exactly that name, which must be there, its row locked until the transaction ends."""
-    query = sa.select(Corpus.__table__).where(Corpus.name == name).with_for_update()
+    query = sa.select(Corpus).where(Corpus.c.name == name).with_for_update()
     return connection.execute(query).one()
 
 
 def keep_open(connection: sa.Connection, corpus_id: int, more: bool) -> None:
     """Say whether more jobs of a corpus are announced: it does not end before they have come."""
-    connection.execute(sa.update(Corpus).where(Corpus.id == corpus_id).values(is_open=more))
+    connection.execute(sa.update(Corpus).where(Corpus.c.id == corpus_id).values(is_open=more))
 
 
 def spent(connection: sa.Connection, seconds: Mapping[int, float]) -> None:
     """Add to the time that workers were rendering for these corpora."""
     for corpus_id, more in sorted(seconds.items()):
-        step = sa.update(Corpus).where(Corpus.id == corpus_id)
-        connection.execute(step.values(worker_seconds=Corpus.worker_seconds + more))
+        step = sa.update(Corpus).where(Corpus.c.id == corpus_id)
+        connection.execute(step.values(worker_seconds=Corpus.c.worker_seconds + more))

@@ -32,9 +32,9 @@ STEPS: dict[State, frozenset[State]] = {
 }
 
 # Spelled out and not as parameters, so that Postgres may use the partial indexes.
-IS_OPEN = Delivery.state.in_([sa.literal_column("'pending'"), sa.literal_column("'sending'")])
-_IS_SENDING = sa.and_(Delivery.state == sa.literal_column("'sending'"), Delivery.due_at > now())
-_ROOM = sa.case((Endpoint.failures == 0, AT_ONCE), else_=1)
+IS_OPEN = Delivery.c.state.in_([sa.literal_column("'pending'"), sa.literal_column("'sending'")])
+_IS_SENDING = sa.and_(Delivery.c.state == sa.literal_column("'sending'"), Delivery.c.due_at > now())
+_ROOM = sa.case((Endpoint.c.failures == 0, AT_ONCE), else_=1)
 
 
 class UnknownDeliveryError(errors.InputError):
@@ -106,16 +106,16 @@ def latest(
 ) -> list[sa.Row[Any]]:
     """Deliveries, newest first, with their event's `message_id`, `type` and `created_at` and their endpoint's `url`."""
     query = (
-        sa.select(Delivery.__table__, Event.message_id, Event.type, Event.created_at, Endpoint.url)
-        .join(Event, Event.id == Delivery.event_id)
-        .join(Endpoint, Endpoint.id == Delivery.endpoint_id)
+        sa.select(Delivery, Event.c.message_id, Event.c.type, Event.c.created_at, Endpoint.c.url)
+        .join(Event, Event.c.id == Delivery.c.event_id)
+        .join(Endpoint, Endpoint.c.id == Delivery.c.endpoint_id)
     )
     for column, wanted in (
-        (Delivery.state, state), (Delivery.endpoint_id, endpoint_id), (Delivery.id, delivery_id)
+        (Delivery.c.state, state), (Delivery.c.endpoint_id, endpoint_id), (Delivery.c.id, delivery_id)
     ):  # fmt: skip
         if wanted is not None:
             query = query.where(column == wanted)
-    return list(connection.execute(query.order_by(Delivery.id.desc()).limit(limit)))
+    return list(connection.execute(query.order_by(Delivery.c.id.desc()).limit(limit)))
 
 
 def redeliver(connection: sa.Connection, delivery_id: int) -> bool:
@@ -123,23 +123,25 @@ def redeliver(connection: sa.Connection, delivery_id: int) -> bool:
 
     Raises UnknownDeliveryError, EndpointDisabledError.
     """
-    query = sa.select(Delivery.endpoint_id).where(Delivery.id == delivery_id)
+    query = sa.select(Delivery.c.endpoint_id).where(Delivery.c.id == delivery_id)
     endpoint_id = connection.execute(query).scalar_one_or_none()
     if endpoint_id is None:
         raise UnknownDeliveryError(delivery_id=delivery_id)
-    return _again(connection, endpoint_id, Delivery.id == delivery_id, Delivery.state != State.SENDING) == 1
+    return _again(connection, endpoint_id, Delivery.c.id == delivery_id, Delivery.c.state != State.SENDING) == 1
 
 
 def redeliver_failed(connection: sa.Connection, endpoint_id: int) -> int:
     """Send everything once more that could not be delivered to an endpoint: how much. Raises as `redeliver` does."""
-    return _again(connection, endpoint_id, Delivery.endpoint_id == endpoint_id, Delivery.state == State.FAILED)
+    return _again(
+        connection, endpoint_id, Delivery.c.endpoint_id == endpoint_id, Delivery.c.state == State.FAILED
+    )
 
 
 def _again(connection: sa.Connection, endpoint_id: int, *which: sa.ColumnElement[bool]) -> int:
     endpoint = endpoints.find(connection, endpoint_id)
     if endpoint.disabled_at is not None:
         raise endpoints.EndpointDisabledError(endpoint_id=endpoint_id, reason=endpoint.disabled_reason)
-    connection.execute(sa.update(Endpoint).where(Endpoint.id == endpoint_id).values(blocked_until=None))
+    connection.execute(sa.update(Endpoint).where(Endpoint.c.id == endpoint_id).values(blocked_until=None))
     step = sa.update(Delivery).where(*which)
     return connection.execute(
         step.values(state=State.PENDING.value, due_at=now(), attempts=0, finished_at=None)
@@ -149,24 +151,26 @@ def _again(connection: sa.Connection, endpoint_id: int, *which: sa.ColumnElement
 def _ready() -> sa.Select[Any]:
     """Endpoints with a delivery that is due and room for one more, and how many may be under way to each."""
     first_due = (
-        sa.select(sa.func.min(Delivery.due_at))
-        .where(Delivery.endpoint_id == Endpoint.id, IS_OPEN)
+        sa.select(sa.func.min(Delivery.c.due_at))
+        .where(Delivery.c.endpoint_id == Endpoint.c.id, IS_OPEN)
         .scalar_subquery()
     )
     return (
-        sa.select(Endpoint.id, _ROOM.label("room"))
+        sa.select(Endpoint.c.id, _ROOM.label("room"))
         .where(
-            Endpoint.disabled_at.is_(None),
-            sa.or_(Endpoint.blocked_until.is_(None), Endpoint.blocked_until <= now()),
+            Endpoint.c.disabled_at.is_(None),
+            sa.or_(Endpoint.c.blocked_until.is_(None), Endpoint.c.blocked_until <= now()),
             first_due <= now(),
-            _under_way(Endpoint.id) < _ROOM,
+            _under_way(Endpoint.c.id) < _ROOM,
         )
         .order_by(first_due)
     )
 
 
 def _under_way(endpoint_id: Any) -> sa.ScalarSelect[int]:
-    return sa.select(sa.func.count()).where(Delivery.endpoint_id == endpoint_id, _IS_SENDING).scalar_subquery()
+    return (
+        sa.select(sa.func.count()).where(Delivery.c.endpoint_id == endpoint_id, _IS_SENDING).scalar_subquery()
+    )
 
 
 def _take(connection: sa.Connection, endpoint_id: int, room: int, limit: int, seconds: float) -> list[int]:
@@ -175,17 +179,17 @@ def _take(connection: sa.Connection, endpoint_id: int, room: int, limit: int, se
     if free <= 0:
         return []
     first = (
-        sa.select(Delivery.id)
-        .where(Delivery.endpoint_id == endpoint_id, IS_OPEN, Delivery.due_at <= now())
-        .order_by(Delivery.due_at, Delivery.id)
+        sa.select(Delivery.c.id)
+        .where(Delivery.c.endpoint_id == endpoint_id, IS_OPEN, Delivery.c.due_at <= now())
+        .order_by(Delivery.c.due_at, Delivery.c.id)
         .limit(min(free, limit))
         .with_for_update(skip_locked=True)
     )
     ids = list(connection.scalars(first))
     connection.execute(
         sa.update(Delivery)
-        .where(Delivery.id.in_(ids))
-        .values(state=State.SENDING.value, due_at=now() + seconds, lease_number=Delivery.lease_number + 1)
+        .where(Delivery.c.id.in_(ids))
+        .values(state=State.SENDING.value, due_at=now() + seconds, lease_number=Delivery.c.lease_number + 1)
     )
     return ids
 
@@ -195,22 +199,22 @@ def _claimed(connection: sa.Connection, ids: Sequence[int]) -> list[Claimed]:
         return []
     query = (
         sa.select(
-            Delivery.id,
-            Delivery.lease_number,
-            Delivery.endpoint_id,
-            Delivery.attempts,
-            Event.message_id,
-            Event.body,
-            Endpoint.url,
-            Endpoint.secret,
-            Endpoint.old_secret,
-            Endpoint.old_secret_until,
+            Delivery.c.id,
+            Delivery.c.lease_number,
+            Delivery.c.endpoint_id,
+            Delivery.c.attempts,
+            Event.c.message_id,
+            Event.c.body,
+            Endpoint.c.url,
+            Endpoint.c.secret,
+            Endpoint.c.old_secret,
+            Endpoint.c.old_secret_until,
             now().label("at"),
         )
-        .join(Event, Event.id == Delivery.event_id)
-        .join(Endpoint, Endpoint.id == Delivery.endpoint_id)
-        .where(Delivery.id.in_(ids))
-        .order_by(Delivery.id)
+        .join(Event, Event.c.id == Delivery.c.event_id)
+        .join(Endpoint, Endpoint.c.id == Delivery.c.endpoint_id)
+        .where(Delivery.c.id.in_(ids))
+        .order_by(Delivery.c.id)
     )
     return [
         Claimed(
@@ -232,12 +236,12 @@ def _record(connection: sa.Connection, claimed: Claimed, attempt: Attempt, **val
     step = (
         sa.update(Delivery)
         .where(
-            Delivery.id == claimed.id,
-            Delivery.lease_number == claimed.lease_number,
-            Delivery.state == State.SENDING.value,
+            Delivery.c.id == claimed.id,
+            Delivery.c.lease_number == claimed.lease_number,
+            Delivery.c.state == State.SENDING.value,
         )
         .values(
-            attempts=Delivery.attempts + 1,
+            attempts=Delivery.c.attempts + 1,
             attempted_at=claimed.at,
             status=attempt.status,
             error=attempt.error,

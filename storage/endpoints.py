@@ -73,7 +73,7 @@ def follow(connection: sa.Connection, corpus_id: int, url: str) -> Registered:
 
 def find(connection: sa.Connection, endpoint_id: int) -> sa.Row[Any]:
     """One endpoint. Raises UnknownEndpointError."""
-    row = connection.execute(sa.select(Endpoint.__table__).where(Endpoint.id == endpoint_id)).one_or_none()
+    row = connection.execute(sa.select(Endpoint).where(Endpoint.c.id == endpoint_id)).one_or_none()
     if row is None:
         raise UnknownEndpointError(endpoint_id=endpoint_id)
     return row
@@ -83,10 +83,10 @@ def each(connection: sa.Connection) -> list[sa.Row[Any]]:
     """Every endpoint, oldest first, with the number of events that are still to be delivered as `waiting`."""
     waiting = (
         sa.select(sa.func.count())
-        .where(Delivery.endpoint_id == Endpoint.id, Delivery.state.in_(("pending", "sending")))
+        .where(Delivery.c.endpoint_id == Endpoint.c.id, Delivery.c.state.in_(("pending", "sending")))
         .scalar_subquery()
     )
-    query = sa.select(Endpoint.__table__, waiting.label("waiting")).order_by(Endpoint.id)
+    query = sa.select(Endpoint, waiting.label("waiting")).order_by(Endpoint.c.id)
     return list(connection.execute(query))
 
 
@@ -95,7 +95,11 @@ def rotate(connection: sa.Connection, endpoint_id: int, keep_seconds: float) -> 
     find(connection, endpoint_id)
     fresh = signing.new()
     _update(
-        connection, endpoint_id, old_secret=Endpoint.secret, old_secret_until=now() + keep_seconds, secret=fresh
+        connection,
+        endpoint_id,
+        old_secret=Endpoint.c.secret,
+        old_secret_until=now() + keep_seconds,
+        secret=fresh,
     )
     return fresh
 
@@ -110,7 +114,7 @@ def live_secrets(row: Any, at: float) -> tuple[SecretStr, ...]:
 def remove(connection: sa.Connection, endpoint_id: int) -> None:
     """Forget an endpoint and everything that was or is to be delivered to it."""
     find(connection, endpoint_id)
-    connection.execute(sa.delete(Endpoint).where(Endpoint.id == endpoint_id))
+    connection.execute(sa.delete(Endpoint).where(Endpoint.c.id == endpoint_id))
 
 
 def enable(connection: sa.Connection, endpoint_id: int) -> None:
@@ -132,7 +136,7 @@ def disable(connection: sa.Connection, endpoint_id: int, reason: str) -> None:
     _update(connection, endpoint_id, disabled_at=now(), disabled_reason=reason)
     connection.execute(
         sa.update(Delivery)
-        .where(Delivery.endpoint_id == endpoint_id, Delivery.state == "pending")
+        .where(Delivery.c.endpoint_id == endpoint_id, Delivery.c.state == "pending")
         .values(state="failed", error=f"the endpoint is disabled: {reason}", finished_at=now())
     )
 
@@ -141,11 +145,11 @@ def lock(connection: sa.Connection, endpoint_id: int) -> Health | None:
     """Lock an endpoint's row, so that its failures are counted one after the other. None: it was removed."""
     query = (
         sa.select(
-            Endpoint.failures,
-            sa.func.coalesce(now() - Endpoint.failing_since, 0.0).label("failing_seconds"),
-            Endpoint.disabled_at.is_not(None).label("is_disabled"),
+            Endpoint.c.failures,
+            sa.func.coalesce(now() - Endpoint.c.failing_since, 0.0).label("failing_seconds"),
+            Endpoint.c.disabled_at.is_not(None).label("is_disabled"),
         )
-        .where(Endpoint.id == endpoint_id)
+        .where(Endpoint.c.id == endpoint_id)
         .with_for_update(key_share=True)
     )
     row = connection.execute(query).one_or_none()
@@ -154,7 +158,7 @@ def lock(connection: sa.Connection, endpoint_id: int) -> Health | None:
 
 def succeeded(connection: sa.Connection, endpoint_id: int) -> None:
     """Note that an endpoint took an event: whatever it did wrong before is forgotten."""
-    step = sa.update(Endpoint).where(Endpoint.id == endpoint_id, Endpoint.failures > 0)
+    step = sa.update(Endpoint).where(Endpoint.c.id == endpoint_id, Endpoint.c.failures > 0)
     connection.execute(step.values(failures=0, failing_since=None))
 
 
@@ -164,18 +168,18 @@ def failed(connection: sa.Connection, endpoint_id: int, block_seconds: float) ->
     _update(
         connection,
         endpoint_id,
-        failures=Endpoint.failures + 1,
-        failing_since=sa.func.coalesce(Endpoint.failing_since, now()),
+        failures=Endpoint.c.failures + 1,
+        failing_since=sa.func.coalesce(Endpoint.c.failing_since, now()),
         blocked_until=sa.case(
-            (Endpoint.blocked_until > until, Endpoint.blocked_until),
+            (Endpoint.c.blocked_until > until, Endpoint.c.blocked_until),
             (sa.literal(block_seconds > 0), until),
-            else_=Endpoint.blocked_until,
+            else_=Endpoint.c.blocked_until,
         ),
     )
 
 
 def _update(connection: sa.Connection, endpoint_id: int, **values: Any) -> None:
-    connection.execute(sa.update(Endpoint).where(Endpoint.id == endpoint_id).values(**values))
+    connection.execute(sa.update(Endpoint).where(Endpoint.c.id == endpoint_id).values(**values))
 
 
 def _insert(connection: sa.Connection, url: str, scope: Scope, events: list[str]) -> Registered:
@@ -184,9 +188,9 @@ def _insert(connection: sa.Connection, url: str, scope: Scope, events: list[str]
         url=url, scope=scope.value, events=events, secret=secret, failures=0, created_at=now()
     )
     made = connection.execute(
-        insert.on_conflict_do_nothing(index_elements=["url"]).returning(Endpoint.id)
+        insert.on_conflict_do_nothing(index_elements=["url"]).returning(Endpoint.c.id)
     ).scalar_one_or_none()
     if made is not None:
         return Registered(made, secret)
-    there = connection.execute(sa.select(Endpoint.id).where(Endpoint.url == url)).scalar_one()
+    there = connection.execute(sa.select(Endpoint.c.id).where(Endpoint.c.url == url)).scalar_one()
     return Registered(there, None)

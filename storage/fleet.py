@@ -19,25 +19,25 @@ def beat(connection: sa.Connection, name: str, pool: str) -> None:
 
 def leave(connection: sa.Connection, name: str) -> None:
     """Say that a worker has gone."""
-    connection.execute(sa.delete(Worker).where(Worker.name == name))
+    connection.execute(sa.delete(Worker).where(Worker.c.name == name))
 
 
 def alive(connection: sa.Connection, pool: str, within: float) -> int:
     """Workers of a pool seen in the last so many seconds."""
-    query = sa.select(sa.func.count()).where(Worker.pool == pool, Worker.seen_at > now() - within)
+    query = sa.select(sa.func.count()).where(Worker.c.pool == pool, Worker.c.seen_at > now() - within)
     return int(connection.execute(query).scalar_one())
 
 
 def members(connection: sa.Connection, within: float) -> list[sa.Row[tuple[str, str, float, float]]]:
     """Every live worker: name, pool, started_at, seen_at."""
     query = (
-        sa.select(Worker.name, Worker.pool, Worker.started_at, Worker.seen_at)
-        .where(Worker.seen_at > now() - within)
-        .order_by(Worker.name)
+        sa.select(Worker.c.name, Worker.c.pool, Worker.c.started_at, Worker.c.seen_at)
+        .where(Worker.c.seen_at > now() - within)
+        .order_by(Worker.c.name)
     )
     return list(connection.execute(query))
 
 
 def prune(connection: sa.Connection, older_than: float) -> int:
     """Forget workers not seen for so many seconds: how many."""
-    return connection.execute(sa.delete(Worker).where(Worker.seen_at < now() - older_than)).rowcount
+    return connection.execute(sa.delete(Worker).where(Worker.c.seen_at < now() - older_than)).rowcount

@@ -62,7 +62,7 @@ class Progress:
 def insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Add jobs, as plain column values: their numbers, in the same order."""
     at = connection.scalar(sa.select(now()))
-    statement = sa.insert(Job).returning(Job.id, sort_by_parameter_order=True)
+    statement = sa.insert(Job).returning(Job.c.id, sort_by_parameter_order=True)
     return [int(row.id) for row in connection.execute(statement, [{**row, "created_at": at} for row in rows])]
 
 
@@ -75,7 +75,7 @@ def count(connection: sa.Connection, done: Mapping[int, int], failed: Mapping[in
     if not ids:
         return []
     for chunk in takes.chunks(ids):
-        connection.execute(sa.select(Job.id).where(Job.id.in_(chunk)).order_by(Job.id).with_for_update())
+        connection.execute(sa.select(Job.c.id).where(Job.c.id.in_(chunk)).order_by(Job.c.id).with_for_update())
     statement = sa.text(f"""
         UPDATE jobs SET segments_done = segments_done + given.done, segments_failed = segments_failed + given.failed,
                state = CASE WHEN state <> 'pending' OR segments_total <>
@@ -110,15 +110,15 @@ def claim(
     `tokens` bounds how much sound is taken at once, the first job apart: the rest is for others.
     """
     free = sa.or_(
-        Job.state == states.Job.RENDERED,
-        sa.and_(Job.state == states.Job.ASSEMBLING, Job.lease_expires_at < now()),
+        Job.c.state == states.Job.RENDERED,
+        sa.and_(Job.c.state == states.Job.ASSEMBLING, Job.c.lease_expires_at < now()),
     )
-    query = sa.select(Job.id, Job.tokens_estimate).where(
-        free, Job.state.in_([states.Job.RENDERED, states.Job.ASSEMBLING])
+    query = sa.select(Job.c.id, Job.c.tokens_estimate).where(
+        free, Job.c.state.in_([states.Job.RENDERED, states.Job.ASSEMBLING])
     )
     if only:
-        query = query.where(Job.id.in_(only))
-    query = query.order_by(Job.priority, Job.id).limit(limit).with_for_update(skip_locked=True)
+        query = query.where(Job.c.id.in_(only))
+    query = query.order_by(Job.c.priority, Job.c.id).limit(limit).with_for_update(skip_locked=True)
     found = list(connection.execute(query))
     if not found:
         return []
@@ -130,22 +130,22 @@ def claim(
     ]
     step = (
         sa.update(Job)
-        .where(Job.id.in_(ids))
+        .where(Job.c.id.in_(ids))
         .values(
             state=states.Job.ASSEMBLING,
             lease_owner=owner,
-            lease_number=Job.lease_number + 1,
+            lease_number=Job.c.lease_number + 1,
             lease_expires_at=now() + seconds,
         )
         .returning(
-            Job.id,
-            Job.lease_number,
-            Job.corpus_id,
-            Job.custom_id,
-            Job.options,
-            Job.attempts,
-            Job.segments_total,
-            Job.level,
+            Job.c.id,
+            Job.c.lease_number,
+            Job.c.corpus_id,
+            Job.c.custom_id,
+            Job.c.options,
+            Job.c.attempts,
+            Job.c.segments_total,
+            Job.c.level,
         )
     )
     return sorted((AssemblyLease(*row) for row in connection.execute(step)), key=lambda lease: lease.job_id)
@@ -210,7 +210,7 @@ def fail(
         .where(*_held(lease))
         .values(
             state=states.Job.FAILED if final else states.Job.RENDERED,
-            attempts=Job.attempts + 1,
+            attempts=Job.c.attempts + 1,
             reason=reason,
             detail=detail,
             finished_at=now() if final else None,
@@ -228,26 +228,26 @@ def release_of_owners(connection: sa.Connection, owners: Sequence[str]) -> int:
         return 0
     return connection.execute(
         sa.update(Job)
-        .where(Job.state == states.Job.ASSEMBLING, Job.lease_owner.in_(owners))
+        .where(Job.c.state == states.Job.ASSEMBLING, Job.c.lease_owner.in_(owners))
         .values(state=states.Job.RENDERED, lease_owner=None, lease_expires_at=None)
     ).rowcount
 
 
 def assemblers(connection: sa.Connection) -> list[str]:
     """Everybody who holds a lease on an assembly."""
-    query = sa.select(Job.lease_owner).where(Job.state == states.Job.ASSEMBLING).distinct()
+    query = sa.select(Job.c.lease_owner).where(Job.c.state == states.Job.ASSEMBLING).distinct()
     return [owner for owner in connection.scalars(query) if owner]
 
 
 def to_assemble(connection: sa.Connection, limit: int = 1000) -> list[int]:
     """Jobs that wait for assembly, or whose assembler's lease ran out."""
     query = (
-        sa.select(Job.id)
+        sa.select(Job.c.id)
         .where(
-            Job.state.in_([states.Job.RENDERED, states.Job.ASSEMBLING]),
-            sa.or_(Job.state == states.Job.RENDERED, Job.lease_expires_at < now()),
+            Job.c.state.in_([states.Job.RENDERED, states.Job.ASSEMBLING]),
+            sa.or_(Job.c.state == states.Job.RENDERED, Job.c.lease_expires_at < now()),
         )
-        .order_by(Job.priority, Job.id)
+        .order_by(Job.c.priority, Job.c.id)
         .limit(limit)
     )
     return list(connection.scalars(query))
@@ -255,24 +255,26 @@ def to_assemble(connection: sa.Connection, limit: int = 1000) -> list[int]:
 
 def progress(connection: sa.Connection, corpus_id: int) -> Progress:
     """How far a corpus is, from its jobs' counters."""
-    tokens_done = sa.func.sum(Job.tokens_estimate * Job.segments_done / sa.func.max(Job.segments_total, 1))
+    tokens_done = sa.func.sum(
+        Job.c.tokens_estimate * Job.c.segments_done / sa.func.max(Job.c.segments_total, 1)
+    )
     if connection.dialect.name == "postgresql":
         tokens_done = sa.func.sum(
-            Job.tokens_estimate * Job.segments_done / sa.func.greatest(Job.segments_total, 1)
+            Job.c.tokens_estimate * Job.c.segments_done / sa.func.greatest(Job.c.segments_total, 1)
         )
     query = sa.select(
-        Job.state,
+        Job.c.state,
         sa.func.count(),
-        sa.func.sum(Job.segments_total),
-        sa.func.sum(Job.segments_done),
-        sa.func.sum(Job.segments_failed),
-        sa.func.sum(Job.tokens_estimate),
+        sa.func.sum(Job.c.segments_total),
+        sa.func.sum(Job.c.segments_done),
+        sa.func.sum(Job.c.segments_failed),
+        sa.func.sum(Job.c.tokens_estimate),
         tokens_done,
-        sa.func.sum(Job.characters),
-        sa.func.coalesce(sa.func.sum(sa.cast(Job.samples, sa.Double()) / Job.sample_rate), 0.0),
-        sa.func.coalesce(sa.func.sum(Job.audio_bytes), 0),
+        sa.func.sum(Job.c.characters),
+        sa.func.coalesce(sa.func.sum(sa.cast(Job.c.samples, sa.Double()) / Job.c.sample_rate), 0.0),
+        sa.func.coalesce(sa.func.sum(Job.c.audio_bytes), 0),
     )
-    rows: list[Any] = list(connection.execute(query.where(Job.corpus_id == corpus_id).group_by(Job.state)))
+    rows: list[Any] = list(connection.execute(query.where(Job.c.corpus_id == corpus_id).group_by(Job.c.state)))
     sums = [sum(row[column] for row in rows) for column in range(2, 10)]
     counts = {row[0]: row[1] for row in rows}
     return Progress(
@@ -294,10 +296,10 @@ def each(
     """A corpus' jobs in its own order, as a stream."""
     position = 0
     while True:
-        query = sa.select(Job.__table__).where(Job.corpus_id == corpus_id, Job.position > position)
+        query = sa.select(Job).where(Job.c.corpus_id == corpus_id, Job.c.position > position)
         if only:
-            query = query.where(Job.state.in_(only))
-        rows = list(connection.execute(query.order_by(Job.position).limit(chunk)))
+            query = query.where(Job.c.state.in_(only))
+        rows = list(connection.execute(query.order_by(Job.c.position).limit(chunk)))
         yield from rows
         if len(rows) < chunk:
             return
@@ -306,17 +308,17 @@ def each(
 
 def by_custom_id(connection: sa.Connection, corpus_id: int, custom_id: str) -> sa.Row[Any] | None:
     """One job by the producer's own name for it."""
-    query = sa.select(Job.__table__).where(Job.corpus_id == corpus_id, Job.custom_id == custom_id)
+    query = sa.select(Job).where(Job.c.corpus_id == corpus_id, Job.c.custom_id == custom_id)
     return connection.execute(query).one_or_none()
 
 
 def corpora_with(connection: sa.Connection, custom_id: str) -> list[sa.Row[Any]]:
     """The corpora, `id` and `name`, that have a job of that name."""
     query = (
-        sa.select(Corpus.id, Corpus.name)
-        .join(Job, Job.corpus_id == Corpus.id)
-        .where(Job.custom_id == custom_id)
-        .order_by(Corpus.id)
+        sa.select(Corpus.c.id, Corpus.c.name)
+        .join(Job, Job.c.corpus_id == Corpus.c.id)
+        .where(Job.c.custom_id == custom_id)
+        .order_by(Corpus.c.id)
     )
     return list(connection.execute(query))
 
@@ -325,18 +327,18 @@ def cancel(connection: sa.Connection, corpus_id: int) -> int | None:
     """Cancel a corpus and what is not ended of it: how many jobs, None where it had ended. What is done stays."""
     if not corpora.move(connection, corpus_id, states.Corpus.CANCELLED):
         return None
-    jobs_open = sa.select(Job.id).where(Job.corpus_id == corpus_id, Job.state.in_(states.UNFINISHED_JOBS))
+    jobs_open = sa.select(Job.c.id).where(Job.c.corpus_id == corpus_id, Job.c.state.in_(states.UNFINISHED_JOBS))
     connection.execute(
         sa.update(Segment)
         .where(
-            Segment.job_id.in_(jobs_open),
-            Segment.state.in_([states.Segment.PENDING, states.Segment.BATCHED]),
+            Segment.c.job_id.in_(jobs_open),
+            Segment.c.state.in_([states.Segment.PENDING, states.Segment.BATCHED]),
         )
         .values(state=states.Segment.CANCELLED, batch_id=None)
     )
     count = connection.execute(
         sa.update(Job)
-        .where(Job.corpus_id == corpus_id, Job.state.in_(states.UNFINISHED_JOBS))
+        .where(Job.c.corpus_id == corpus_id, Job.c.state.in_(states.UNFINISHED_JOBS))
         .values(state=states.Job.CANCELLED, finished_at=now(), lease_owner=None, lease_expires_at=None)
     ).rowcount
     outbox.corpus_ended(connection, corpus_id)
@@ -349,14 +351,14 @@ def retry(connection: sa.Connection, corpus_id: int, custom_ids: Sequence[str] =
     A corpus that was cancelled when all of its jobs had ended is taken up again too: its producer may send more.
     """
     stopped = sa.and_(
-        Job.corpus_id == corpus_id,
-        Job.state.in_([states.Job.FAILED, states.Job.CANCELLED, states.Job.NEEDS_REVIEW]),
+        Job.c.corpus_id == corpus_id,
+        Job.c.state.in_([states.Job.FAILED, states.Job.CANCELLED, states.Job.NEEDS_REVIEW]),
     )
     if custom_ids:
-        stopped = sa.and_(stopped, Job.custom_id.in_(custom_ids))
-    ids = list(connection.scalars(sa.select(Job.id).where(stopped)))
+        stopped = sa.and_(stopped, Job.c.custom_id.in_(custom_ids))
+    ids = list(connection.scalars(sa.select(Job.c.id).where(stopped)))
     if not ids:
-        state = connection.scalar(sa.select(Corpus.state).where(Corpus.id == corpus_id))
+        state = connection.scalar(sa.select(Corpus.c.state).where(Corpus.c.id == corpus_id))
         if not custom_ids and state == states.Corpus.CANCELLED:
             corpora.move(connection, corpus_id, states.Corpus.RUNNING)
             corpora.finish(connection, corpus_id)
@@ -365,33 +367,33 @@ def retry(connection: sa.Connection, corpus_id: int, custom_ids: Sequence[str] =
     for start in range(0, len(ids), 1000):
         segments_again += _again(connection, ids[start : start + 1000])
     connection.execute(
-        sa.update(Corpus).where(Corpus.id == corpus_id).values(state=states.Corpus.RUNNING, finished_at=None)
+        sa.update(Corpus).where(Corpus.c.id == corpus_id).values(state=states.Corpus.RUNNING, finished_at=None)
     )
     return len(ids), segments_again
 
 
 def _again(connection: sa.Connection, ids: Sequence[int]) -> int:
     unheard = sa.or_(
-        Segment.state.in_([states.Segment.FAILED, states.Segment.CANCELLED]),
-        sa.and_(Segment.state == states.Segment.DONE, Segment.reason.is_not(None)),
+        Segment.c.state.in_([states.Segment.FAILED, states.Segment.CANCELLED]),
+        sa.and_(Segment.c.state == states.Segment.DONE, Segment.c.reason.is_not(None)),
     )
     _reseed(connection, ids, unheard)
     again = connection.execute(
         sa.update(Segment)
-        .where(Segment.job_id.in_(ids), unheard)
+        .where(Segment.c.job_id.in_(ids), unheard)
         .values(
             state=states.Segment.PENDING, batch_id=None, attempts=0, reason=None, detail=None, take_key=None
         )
     ).rowcount
     done = (
         sa.select(sa.func.count())
-        .where(Segment.job_id == Job.id, Segment.state == states.Segment.DONE)
+        .where(Segment.c.job_id == Job.c.id, Segment.c.state == states.Segment.DONE)
         .scalar_subquery()
     )
-    state = sa.case((done == Job.segments_total, states.Job.RENDERED.value), else_=states.Job.PENDING.value)
+    state = sa.case((done == Job.c.segments_total, states.Job.RENDERED.value), else_=states.Job.PENDING.value)
     connection.execute(
         sa.update(Job)
-        .where(Job.id.in_(ids))
+        .where(Job.c.id.in_(ids))
         .values(
             state=state,
             segments_done=done,
@@ -408,9 +410,9 @@ def _again(connection: sa.Connection, ids: Sequence[int]) -> int:
 def _reseed(connection: sa.Connection, ids: Sequence[int], unheard: sa.ColumnElement[bool]) -> None:
     """Give segments whose attempts all came to nothing other seeds: with the same ones they would come to the same."""
     query = (
-        sa.select(Segment.id, Segment.seed, Segment.redone, Job.options)
-        .join(Job, Job.id == Segment.job_id)
-        .where(Segment.job_id.in_(ids), unheard, Segment.reason.is_not(None), Segment.reason != "crashed")
+        sa.select(Segment.c.id, Segment.c.seed, Segment.c.redone, Job.c.options)
+        .join(Job, Job.c.id == Segment.c.job_id)
+        .where(Segment.c.job_id.in_(ids), unheard, Segment.c.reason.is_not(None), Segment.c.reason != "crashed")
     )
     rows = [
         [row.id, seeds.another(row.options["seed"] if row.seed is None else row.seed, row.redone)]
@@ -425,20 +427,20 @@ def _reseed(connection: sa.Connection, ids: Sequence[int], unheard: sa.ColumnEle
 
 
 def _held(lease: AssemblyLease) -> tuple[sa.ColumnElement[bool], ...]:
-    return Job.id == lease.job_id, Job.lease_number == lease.number, Job.state == states.Job.ASSEMBLING
+    return Job.c.id == lease.job_id, Job.c.lease_number == lease.number, Job.c.state == states.Job.ASSEMBLING
 
 
 def _explain(connection: sa.Connection, job_id: int) -> None:
     """Copy the first failed segment's reason to its job, where `list` and `errors.jsonl` show it."""
     query = (
-        sa.select(Segment.reason, Segment.detail)
-        .where(Segment.job_id == job_id, Segment.state == states.Segment.FAILED)
-        .order_by(Segment.position)
+        sa.select(Segment.c.reason, Segment.c.detail)
+        .where(Segment.c.job_id == job_id, Segment.c.state == states.Segment.FAILED)
+        .order_by(Segment.c.position)
         .limit(1)
     )
     row = connection.execute(query).one_or_none()
     if row is not None:
-        step = sa.update(Job).where(Job.id == job_id)
+        step = sa.update(Job).where(Job.c.id == job_id)
         connection.execute(step.values(reason=row.reason, detail=row.detail, finished_at=now()))
 
 
@@ -451,16 +453,16 @@ def rewind(connection: sa.Connection, lease: AssemblyLease, missing: Sequence[st
     for chunk in takes.chunks(missing):
         connection.execute(
             sa.update(Segment)
-            .where(Segment.job_id == lease.job_id, Segment.take_key.in_(chunk))
+            .where(Segment.c.job_id == lease.job_id, Segment.c.take_key.in_(chunk))
             .values(state=states.Segment.PENDING, take_key=None, batch_id=None)
         )
     done = (
         sa.select(sa.func.count())
-        .where(Segment.job_id == lease.job_id, Segment.state == states.Segment.DONE)
+        .where(Segment.c.job_id == lease.job_id, Segment.c.state == states.Segment.DONE)
         .scalar_subquery()
     )
     connection.execute(
-        sa.update(Job).where(Job.id == lease.job_id).values(state=states.Job.PENDING, segments_done=done)
+        sa.update(Job).where(Job.c.id == lease.job_id).values(state=states.Job.PENDING, segments_done=done)
     )
     return True
 
@@ -469,16 +471,16 @@ def twin(connection: sa.Connection, assembly_key: str) -> Audio | None:
     """The audio of another job that is the same to the byte, if there is one."""
     query = (
         sa.select(
-            Job.assembly_key,
-            Job.audio_key,
-            Job.audio_bytes,
-            Job.audio_sha256,
-            Job.samples,
-            Job.sample_rate,
-            Job.deliverables,
-            Job.level,
+            Job.c.assembly_key,
+            Job.c.audio_key,
+            Job.c.audio_bytes,
+            Job.c.audio_sha256,
+            Job.c.samples,
+            Job.c.sample_rate,
+            Job.c.deliverables,
+            Job.c.level,
         )
-        .where(Job.assembly_key == assembly_key, Job.state.in_(states.AUDIBLE_JOBS))
+        .where(Job.c.assembly_key == assembly_key, Job.c.state.in_(states.AUDIBLE_JOBS))
         .limit(1)
     )
     row = connection.execute(query).one_or_none()
@@ -487,13 +489,13 @@ def twin(connection: sa.Connection, assembly_key: str) -> Audio | None:
 
 def last_position(connection: sa.Connection, corpus_id: int) -> int:
     """The position of a corpus' last job, 0 where it has none."""
-    return connection.scalar(sa.select(sa.func.max(Job.position)).where(Job.corpus_id == corpus_id)) or 0
+    return connection.scalar(sa.select(sa.func.max(Job.c.position)).where(Job.c.corpus_id == corpus_id)) or 0
 
 
 def fingerprints(connection: sa.Connection, corpus_id: int, custom_ids: Sequence[str]) -> dict[str, str]:
     """The fingerprints of those of these jobs that are in the corpus."""
-    query = sa.select(Job.custom_id, Job.fingerprint).where(
-        Job.corpus_id == corpus_id, Job.custom_id.in_(custom_ids)
+    query = sa.select(Job.c.custom_id, Job.c.fingerprint).where(
+        Job.c.corpus_id == corpus_id, Job.c.custom_id.in_(custom_ids)
     )
     return {row.custom_id: row.fingerprint for row in connection.execute(query)}
 
@@ -504,7 +506,7 @@ def assemble_again(connection: sa.Connection, job_ids: Sequence[int]) -> int:
     for chunk in takes.chunks(job_ids):
         count += connection.execute(
             sa.update(Job)
-            .where(Job.id.in_(chunk), Job.state.in_(states.AUDIBLE_JOBS))
+            .where(Job.c.id.in_(chunk), Job.c.state.in_(states.AUDIBLE_JOBS))
             .values(state=states.Job.RENDERED, assembly_key=None, finished_at=None)
         ).rowcount
     return count

@@ -46,9 +46,7 @@ _OF_CORPORA = {
 
 def job_ended(connection: sa.Connection, job_id: int) -> str | None:
     """Tell that a job has come to its present state, where that is an end worth telling of: the event's id."""
-    query = (
-        sa.select(Job.__table__, Corpus.name).join(Corpus, Corpus.id == Job.corpus_id).where(Job.id == job_id)
-    )
+    query = sa.select(Job, Corpus.c.name).join(Corpus, Corpus.c.id == Job.c.corpus_id).where(Job.c.id == job_id)
     row = connection.execute(query).one()
     event_type = _OF_JOBS.get(states.Job(row.state))
     return event_type and write(connection, event_type, _job_data(row), corpus_id=row.corpus_id)
@@ -56,9 +54,7 @@ def job_ended(connection: sa.Connection, job_id: int) -> str | None:
 
 def job_thawed(connection: sa.Connection, job_id: int, until: float | None) -> str | None:
     """Tell that a job's objects are there again until some moment: the event's id."""
-    query = (
-        sa.select(Job.__table__, Corpus.name).join(Corpus, Corpus.id == Job.corpus_id).where(Job.id == job_id)
-    )
+    query = sa.select(Job, Corpus.c.name).join(Corpus, Corpus.c.id == Job.c.corpus_id).where(Job.c.id == job_id)
     row = connection.execute(query).one()
     told = {"available_until": until and _moment(until)}
     return write(connection, EventType.JOB_THAWED, _job_data(row) | told, corpus_id=row.corpus_id)
@@ -66,7 +62,7 @@ def job_thawed(connection: sa.Connection, job_id: int, until: float | None) -> s
 
 def corpus_ended(connection: sa.Connection, corpus_id: int) -> str | None:
     """Tell that a corpus has come to its present state, where that is an end: the event's id."""
-    row = connection.execute(sa.select(Corpus.__table__).where(Corpus.id == corpus_id)).one()
+    row = connection.execute(sa.select(Corpus).where(Corpus.c.id == corpus_id)).one()
     event_type = _OF_CORPORA.get(states.Corpus(row.state))
     if event_type is None:
         return None
@@ -86,7 +82,7 @@ def write(
         raise ValueError(f"{event_type} has more than {BODY_BYTES} bytes to tell")
     message_id = new_message_id()
     insert = sa.insert(Event).values(message_id=message_id, type=event_type.value, body=text, created_at=at)
-    event_id = connection.execute(insert.returning(Event.id)).scalar_one()
+    event_id = connection.execute(insert.returning(Event.c.id)).scalar_one()
     rows = [
         {
             "event_id": event_id,
@@ -117,17 +113,17 @@ def new_message_id() -> str:
 
 def prune(connection: sa.Connection, older_than: float) -> int:
     """Forget events written so many seconds ago that nothing is left to do for: how many."""
-    undone = sa.select(Delivery.id).where(Delivery.event_id == Event.id, deliveries.IS_OPEN).exists()
-    return connection.execute(sa.delete(Event).where(Event.created_at < now() - older_than, ~undone)).rowcount
+    undone = sa.select(Delivery.c.id).where(Delivery.c.event_id == Event.c.id, deliveries.IS_OPEN).exists()
+    return connection.execute(sa.delete(Event).where(Event.c.created_at < now() - older_than, ~undone)).rowcount
 
 
 def _listeners(connection: sa.Connection, event_type: EventType, corpus_id: int) -> list[int]:
     """Endpoints that want it. Their rows are held, so that none is removed before its delivery is written."""
-    named_it = sa.select(Subscription.endpoint_id).where(Subscription.corpus_id == corpus_id)
+    named_it = sa.select(Subscription.c.endpoint_id).where(Subscription.c.corpus_id == corpus_id)
     query = (
-        sa.select(Endpoint.id, Endpoint.events)
-        .where(Endpoint.disabled_at.is_(None), sa.or_(Endpoint.scope == "all", Endpoint.id.in_(named_it)))
-        .order_by(Endpoint.id)
+        sa.select(Endpoint.c.id, Endpoint.c.events)
+        .where(Endpoint.c.disabled_at.is_(None), sa.or_(Endpoint.c.scope == "all", Endpoint.c.id.in_(named_it)))
+        .order_by(Endpoint.c.id)
         .with_for_update(read=True, key_share=True)
     )
     return [row.id for row in connection.execute(query) if not row.events or event_type in row.events]
@@ -150,15 +146,15 @@ def _job_data(row: sa.Row[Any]) -> dict[str, Any]:
 def _corpus_data(connection: sa.Connection, row: sa.Row[Any]) -> dict[str, Any]:
     query = (
         sa.select(
-            Job.state,
+            Job.c.state,
             sa.func.count().label("jobs"),
-            sa.func.coalesce(sa.func.sum(sa.cast(Job.samples, sa.Double()) / Job.sample_rate), 0.0).label(
+            sa.func.coalesce(sa.func.sum(sa.cast(Job.c.samples, sa.Double()) / Job.c.sample_rate), 0.0).label(
                 "seconds"
             ),
-            sa.func.coalesce(sa.func.sum(Job.audio_bytes), 0).label("bytes"),
+            sa.func.coalesce(sa.func.sum(Job.c.audio_bytes), 0).label("bytes"),
         )
-        .where(Job.corpus_id == row.id)
-        .group_by(Job.state)
+        .where(Job.c.corpus_id == row.id)
+        .group_by(Job.c.state)
     )
     counted: list[sa.Row[Any]] = list(connection.execute(query))
     return {

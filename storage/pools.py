@@ -4,12 +4,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.database import now
-from storage.models import Base, Clock, Speed
+from storage.models import Clock, Speed
 
 SMOOTHING = 0.3  # weight of the newest measurement in the running mean of a pool's speed
 
 
-def upsert(connection: sa.Connection, table: type[Base]) -> "sqlite.Insert | postgresql.Insert":
+def upsert(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that can say ON CONFLICT, in the connection's dialect."""
     maker = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     return maker(table)
@@ -17,7 +17,7 @@ def upsert(connection: sa.Connection, table: type[Base]) -> "sqlite.Insert | pos
 
 def virtual_time(connection: sa.Connection, pool: str, priority: int) -> int:
     """The largest start tag planned so far in a priority class, in tokens; 0 where nothing was planned yet."""
-    query = sa.select(Clock.virtual_time).where(Clock.pool == pool, Clock.priority == priority)
+    query = sa.select(Clock.c.virtual_time).where(Clock.c.pool == pool, Clock.c.priority == priority)
     return connection.execute(query).scalar_one_or_none() or 0
 
 
@@ -28,20 +28,22 @@ def advance(connection: sa.Connection, pool: str, priority: int, start_tag: int)
         insert.on_conflict_do_update(
             index_elements=["pool", "priority"],
             set_={"virtual_time": insert.excluded.virtual_time},
-            where=Clock.virtual_time < insert.excluded.virtual_time,
+            where=Clock.c.virtual_time < insert.excluded.virtual_time,
         )
     )
 
 
 def speed(connection: sa.Connection, pool: str) -> float | None:
     """Tokens a second that one worker of the pool renders, None where nobody measured it yet."""
-    return connection.execute(sa.select(Speed.tokens_per_second).where(Speed.pool == pool)).scalar_one_or_none()
+    return connection.execute(
+        sa.select(Speed.c.tokens_per_second).where(Speed.c.pool == pool)
+    ).scalar_one_or_none()
 
 
 def measured(connection: sa.Connection, pool: str, tokens_per_second: float) -> None:
     """Take one batch's speed into the pool's running mean."""
     insert = upsert(connection, Speed).values(pool=pool, tokens_per_second=tokens_per_second, updated_at=now())
-    mean = Speed.tokens_per_second * (1 - SMOOTHING) + insert.excluded.tokens_per_second * SMOOTHING
+    mean = Speed.c.tokens_per_second * (1 - SMOOTHING) + insert.excluded.tokens_per_second * SMOOTHING
     connection.execute(
         insert.on_conflict_do_update(
             index_elements=["pool"], set_={"tokens_per_second": mean, "updated_at": insert.excluded.updated_at}

@@ -23,14 +23,14 @@ def keep(connection: sa.Connection, *, corpus: str | None, reason: str, body: st
         "body": _storable(body, KEPT_BODY),
     }
     number = connection.execute(
-        sa.insert(Rejection).values(**values, received_at=now()).returning(Rejection.id)
+        sa.insert(Rejection).values(**values, received_at=now()).returning(Rejection.c.id)
     ).scalar_one()
-    connection.execute(sa.delete(Rejection).where(Rejection.id <= number - KEPT))
+    connection.execute(sa.delete(Rejection).where(Rejection.c.id <= number - KEPT))
 
 
 def newest(connection: sa.Connection, limit: int) -> list[sa.Row[Any]]:
     """The last ones: id, corpus, reason, body, received_at."""
-    return list(connection.execute(sa.select(Rejection.__table__).order_by(Rejection.id.desc()).limit(limit)))
+    return list(connection.execute(sa.select(Rejection).order_by(Rejection.c.id.desc()).limit(limit)))
 
 
 def kept(connection: sa.Connection) -> int:
@@ -40,7 +40,7 @@ def kept(connection: sa.Connection) -> int:
 
 def total(connection: sa.Connection) -> int:
     """How many there ever were: the newest one's number. One that a crash of the database undid may count, too."""
-    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(Rejection.id), 0))).scalar_one())
+    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(Rejection.c.id), 0))).scalar_one())
 
 
 def _storable(text: str, limit: int) -> str:

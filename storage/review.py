@@ -41,30 +41,30 @@ class Accepted:
 
 ACCEPTED = "accepted"  # among what is told of a file: a person takes it with its problem
 
-_FLAGGED = (Segment.state == states.Segment.DONE, Segment.reason.is_not(None))
+_FLAGGED = (Segment.c.state == states.Segment.DONE, Segment.c.reason.is_not(None))
 
 
 def flagged(connection: sa.Connection, corpus_id: int, limit: int | None = None) -> list[sa.Row[Any]]:
     """What needs a listen in a corpus, in its order: job, position, text, reason, detail, take and its metrics."""
     query = (
         sa.select(
-            Job.id.label("job_id"),
-            Job.custom_id,
-            Job.state.label("job_state"),
-            Segment.position,
-            Segment.text,
-            Segment.reason,
-            Segment.detail,
-            Segment.redone,
-            Segment.take_key,
-            Take.samples,
-            Take.sample_rate,
-            Take.metrics,
+            Job.c.id.label("job_id"),
+            Job.c.custom_id,
+            Job.c.state.label("job_state"),
+            Segment.c.position,
+            Segment.c.text,
+            Segment.c.reason,
+            Segment.c.detail,
+            Segment.c.redone,
+            Segment.c.take_key,
+            Take.c.samples,
+            Take.c.sample_rate,
+            Take.c.metrics,
         )
-        .join(Job, Job.id == Segment.job_id)
-        .join(Take, Take.take_key == Segment.take_key)
-        .where(Job.corpus_id == corpus_id, *_FLAGGED)
-        .order_by(Job.position, Segment.position)
+        .join(Job, Job.c.id == Segment.c.job_id)
+        .join(Take, Take.c.take_key == Segment.c.take_key)
+        .where(Job.c.corpus_id == corpus_id, *_FLAGGED)
+        .order_by(Job.c.position, Segment.c.position)
         .limit(limit)
     )
     return list(connection.execute(query))
@@ -77,20 +77,20 @@ def files(
 
     Of jobs that wait for a listen; the files of all others are as they should be, or are being made again.
     """
-    query = sa.select(Job.id, Job.custom_id, Job.deliverables).where(
-        Job.corpus_id == corpus_id, Job.state == states.Job.NEEDS_REVIEW
+    query = sa.select(Job.c.id, Job.c.custom_id, Job.c.deliverables).where(
+        Job.c.corpus_id == corpus_id, Job.c.state == states.Job.NEEDS_REVIEW
     )
     if custom_id is not None:
-        query = query.where(Job.custom_id == custom_id)
-    for row in connection.execute(query.order_by(Job.position)):
+        query = query.where(Job.c.custom_id == custom_id)
+    for row in connection.execute(query.order_by(Job.c.position)):
         for made in filter(stands, row.deliverables or ()):
             yield row, made
 
 
 def count(connection: sa.Connection, corpus_id: int) -> int:
     """How many segments and files of a corpus need a listen."""
-    query = sa.select(sa.func.count()).select_from(Segment).join(Job, Job.id == Segment.job_id)
-    segments = connection.execute(query.where(Job.corpus_id == corpus_id, *_FLAGGED)).scalar_one()
+    query = sa.select(sa.func.count()).select_from(Segment).join(Job, Job.c.id == Segment.c.job_id)
+    segments = connection.execute(query.where(Job.c.corpus_id == corpus_id, *_FLAGGED)).scalar_one()
     return int(segments) + sum(1 for _ in files(connection, corpus_id))
 
 
@@ -107,7 +107,7 @@ def accept(connection: sa.Connection, corpus: sa.Row[Any], wanted: Sequence[Want
     held = [job for chunk in takes.chunks(job_ids) for job in _held(connection, chunk)]
     file_count = sum(_accept_files(connection, job) for job in held if job.id in with_files)
     for ids in takes.chunks(sorted(found)):
-        connection.execute(sa.update(Segment).where(Segment.id.in_(ids)).values(reason=None, detail=None))
+        connection.execute(sa.update(Segment).where(Segment.c.id.in_(ids)).values(reason=None, detail=None))
     for keys in takes.chunks(sorted({row.take_key for row in found.values()})):
         takes.approve(connection, keys)
     completed = sum(_settle(connection, job_id) for job_id in job_ids)
@@ -136,7 +136,7 @@ def remembered(
     connection: sa.Connection, job_id: int, made: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
     """What is told of a job's files, made anew: who accepted one is not asked again where its bytes are the same."""
-    before = connection.scalar(sa.select(Job.deliverables).where(Job.id == job_id)) or ()
+    before = connection.scalar(sa.select(Job.c.deliverables).where(Job.c.id == job_id)) or ()
     known = {(each["sha256"], each["problem"]) for each in before if each.get(ACCEPTED)}
     return [
         {**each, ACCEPTED: True} if (each["sha256"], each.get("problem")) in known else each for each in made
@@ -145,8 +145,8 @@ def remembered(
 
 def _held(connection: sa.Connection, job_ids: Sequence[int]) -> list[sa.Row[Any]]:
     """Jobs that nobody changes until we are done, as they are now."""
-    query = sa.select(Job.id, Job.custom_id, Job.state, Job.deliverables).where(Job.id.in_(job_ids))
-    held: list[sa.Row[Any]] = list(connection.execute(query.order_by(Job.id).with_for_update()))
+    query = sa.select(Job.c.id, Job.c.custom_id, Job.c.state, Job.c.deliverables).where(Job.c.id.in_(job_ids))
+    held: list[sa.Row[Any]] = list(connection.execute(query.order_by(Job.c.id).with_for_update()))
     for job in held:
         if job.state == states.Job.ASSEMBLING:
             raise BusyJobError(custom_id=job.custom_id)
@@ -158,7 +158,7 @@ def _accept_files(connection: sa.Connection, job: sa.Row[Any]) -> int:
         return 0
     made = job.deliverables or ()
     accepted = [{**each, ACCEPTED: True} if stands(each) else each for each in made]
-    connection.execute(sa.update(Job).where(Job.id == job.id).values(deliverables=accepted))
+    connection.execute(sa.update(Job).where(Job.c.id == job.id).values(deliverables=accepted))
     return sum(map(stands, made))
 
 
@@ -167,14 +167,14 @@ def _chosen(
 ) -> tuple[Sequence[sa.Row[Any]], set[int]]:
     """The segments that are meant, and the jobs whose files are."""
     query = (
-        sa.select(Segment.id, Segment.job_id, Segment.take_key)
-        .join(Job, Job.id == Segment.job_id)
-        .where(Job.corpus_id == corpus.id, *_FLAGGED)
+        sa.select(Segment.c.id, Segment.c.job_id, Segment.c.take_key)
+        .join(Job, Job.c.id == Segment.c.job_id)
+        .where(Job.c.corpus_id == corpus.id, *_FLAGGED)
     )
     if wanted is not None:
-        query = query.where(Job.custom_id == wanted.custom_id)
+        query = query.where(Job.c.custom_id == wanted.custom_id)
         if wanted.position is not None:
-            query = query.where(Segment.position == wanted.position)
+            query = query.where(Segment.c.position == wanted.position)
     rows: list[sa.Row[Any]] = list(connection.execute(query))
     with_files: set[int] = set()
     if wanted is None or wanted.position is None:
@@ -188,13 +188,13 @@ def _chosen(
 def _settle(connection: sa.Connection, job_id: int) -> bool:
     """Complete a job that waited for a listen, or say what is left: whether it is completed."""
     query = (
-        sa.select(Segment.position, Segment.reason, Segment.detail)
-        .where(Segment.job_id == job_id, *_FLAGGED)
-        .order_by(Segment.position)
+        sa.select(Segment.c.position, Segment.c.reason, Segment.c.detail)
+        .where(Segment.c.job_id == job_id, *_FLAGGED)
+        .order_by(Segment.c.position)
     )
-    made = connection.scalar(sa.select(Job.deliverables).where(Job.id == job_id))
+    made = connection.scalar(sa.select(Job.c.deliverables).where(Job.c.id == job_id))
     left = told(list(connection.execute(query)), made or ())
-    step = sa.update(Job).where(Job.id == job_id, Job.state == states.Job.NEEDS_REVIEW)
+    step = sa.update(Job).where(Job.c.id == job_id, Job.c.state == states.Job.NEEDS_REVIEW)
     if left is not None:
         connection.execute(step.values(detail=left))
         return False
@@ -207,7 +207,9 @@ def _settle(connection: sa.Connection, job_id: int) -> bool:
 
 def _settle_corpus(connection: sa.Connection, corpus_id: int) -> None:
     """A corpus that had nothing but takes and files to listen to is completed with the last of them."""
-    imperfect = sa.select(Job.id).where(Job.corpus_id == corpus_id, Job.state != states.Job.COMPLETED).limit(1)
+    imperfect = (
+        sa.select(Job.c.id).where(Job.c.corpus_id == corpus_id, Job.c.state != states.Job.COMPLETED).limit(1)
+    )
     row = connection.execute(corpora.by_id(corpus_id)).one()
     if row.state != states.Corpus.COMPLETED_WITH_ERRORS or connection.execute(imperfect).first():
         return

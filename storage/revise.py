@@ -25,7 +25,7 @@ class CancelledJobError(errors.InputError):
 
 def find(connection: sa.Connection, job: sa.Row[Any], position: int) -> sa.Row[Any]:
     """A job's segment by its number. Raises UnknownSegmentError."""
-    query = sa.select(Segment.__table__).where(Segment.job_id == job.id, Segment.position == position)
+    query = sa.select(Segment).where(Segment.c.job_id == job.id, Segment.c.position == position)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise UnknownSegmentError(
@@ -42,7 +42,11 @@ def revise(
     Raises BusyJobError, BusySegmentError, CancelledJobError; then nothing has changed.
     """
     corpora.locked(connection, corpus.name)
-    query = sa.select(Job.custom_id, Job.state, Job.priority).where(Job.id == segment.job_id).with_for_update()
+    query = (
+        sa.select(Job.c.custom_id, Job.c.state, Job.c.priority)
+        .where(Job.c.id == segment.job_id)
+        .with_for_update()
+    )
     job = connection.execute(query).one()
     if job.state == states.Job.CANCELLED:
         raise CancelledJobError(custom_id=job.custom_id)
@@ -51,17 +55,17 @@ def revise(
     step = (
         sa.update(Segment)
         .where(
-            Segment.id == segment.id,
-            Segment.state == segment.state,
-            Segment.redone == segment.redone,
-            Segment.state.in_([states.Segment.DONE, states.Segment.FAILED]),
+            Segment.c.id == segment.id,
+            Segment.c.state == segment.state,
+            Segment.c.redone == segment.redone,
+            Segment.c.state.in_([states.Segment.DONE, states.Segment.FAILED]),
         )
         .values(
             state=states.Segment.PENDING,
             text=text,
             tokens_estimate=tokens,
             seed=seed,
-            redone=Segment.redone + 1,
+            redone=Segment.c.redone + 1,
             rank=segments.rank(job.priority, interrupted=True),
             attempts=0,
             batch_id=None,
@@ -75,13 +79,13 @@ def revise(
     was_done = segment.state == states.Segment.DONE
     connection.execute(
         sa.update(Job)
-        .where(Job.id == segment.job_id)
+        .where(Job.c.id == segment.job_id)
         .values(
             state=states.Job.PENDING,
-            segments_done=Job.segments_done - int(was_done),
-            segments_failed=Job.segments_failed - int(not was_done),
-            tokens_estimate=Job.tokens_estimate + tokens - segment.tokens_estimate,
-            characters=Job.characters + len(text) - len(segment.text),
+            segments_done=Job.c.segments_done - int(was_done),
+            segments_failed=Job.c.segments_failed - int(not was_done),
+            tokens_estimate=Job.c.tokens_estimate + tokens - segment.tokens_estimate,
+            characters=Job.c.characters + len(text) - len(segment.text),
             attempts=0,
             reason=None,
             detail=None,

@@ -98,9 +98,9 @@ def pending(connection: sa.Connection, pool: str, limit: int) -> list[Candidate]
     On Postgres they are locked, and those another planner holds are passed over.
     """
     query = (
-        sa.select(Segment.id, Segment.tokens_estimate, Segment.rank, Segment.start_tag)
-        .where(Segment.pool == pool, Segment.state == sa.literal_column("'pending'"))
-        .order_by(Segment.rank, Segment.start_tag, Segment.id)
+        sa.select(Segment.c.id, Segment.c.tokens_estimate, Segment.c.rank, Segment.c.start_tag)
+        .where(Segment.c.pool == pool, Segment.c.state == sa.literal_column("'pending'"))
+        .order_by(Segment.c.rank, Segment.c.start_tag, Segment.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
@@ -112,7 +112,7 @@ def put_in_batch(connection: sa.Connection, ids: Sequence[int], batch_id: int) -
     for chunk in takes.chunks(ids):
         connection.execute(
             sa.update(Segment)
-            .where(Segment.id.in_(chunk), Segment.state == states.Segment.PENDING)
+            .where(Segment.c.id.in_(chunk), Segment.c.state == states.Segment.PENDING)
             .values(state=states.Segment.BATCHED, batch_id=batch_id)
         )
 
@@ -121,21 +121,21 @@ def of_batch(connection: sa.Connection, batch_id: int) -> list[Work]:
     """What is left to render of a batch, in planning order."""
     query = (
         sa.select(
-            Segment.id,
-            Segment.job_id,
-            Segment.text,
-            Segment.tokens_estimate,
-            Segment.attempts,
-            Job.options,
-            Segment.seed,
-            Job.corpus_id,
-            Corpus.state != states.Corpus.CANCELLED,
-            Segment.losses,
+            Segment.c.id,
+            Segment.c.job_id,
+            Segment.c.text,
+            Segment.c.tokens_estimate,
+            Segment.c.attempts,
+            Job.c.options,
+            Segment.c.seed,
+            Job.c.corpus_id,
+            Corpus.c.state != states.Corpus.CANCELLED,
+            Segment.c.losses,
         )
-        .join(Job, Job.id == Segment.job_id)
-        .join(Corpus, Corpus.id == Job.corpus_id)
-        .where(Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED)
-        .order_by(Segment.rank, Segment.start_tag, Segment.id)
+        .join(Job, Job.c.id == Segment.c.job_id)
+        .join(Corpus, Corpus.c.id == Job.c.corpus_id)
+        .where(Segment.c.batch_id == batch_id, Segment.c.state == states.Segment.BATCHED)
+        .order_by(Segment.c.rank, Segment.c.start_tag, Segment.c.id)
     )
     return [Work(*row) for row in connection.execute(query)]
 
@@ -214,14 +214,18 @@ def fail(
     attempts_allowed: int,
 ) -> int | None:
     """Count an error of the item itself: pending again, or failed for good, where its job's number is returned."""
-    mine = (Segment.id == segment_id, Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED)
+    mine = (
+        Segment.c.id == segment_id,
+        Segment.c.batch_id == batch_id,
+        Segment.c.state == states.Segment.BATCHED,
+    )
     again = (
         sa.update(Segment)
-        .where(*mine, Segment.attempts + 1 < attempts_allowed)
+        .where(*mine, Segment.c.attempts + 1 < attempts_allowed)
         .values(
             state=states.Segment.PENDING,
             batch_id=None,
-            attempts=Segment.attempts + 1,
+            attempts=Segment.c.attempts + 1,
             reason=reason,
             detail=detail,
         )
@@ -234,11 +238,11 @@ def fail(
         .values(
             state=states.Segment.FAILED,
             batch_id=None,
-            attempts=Segment.attempts + 1,
+            attempts=Segment.c.attempts + 1,
             reason=reason,
             detail=detail,
         )
-        .returning(Segment.job_id)
+        .returning(Segment.c.job_id)
     )
     return connection.execute(for_good).scalar_one_or_none()
 
@@ -247,11 +251,11 @@ def give_back(connection: sa.Connection, batch_id: int, *, interrupted: bool) ->
     """Return what is left of a batch to the pending segments: how many. An interruption puts them first."""
     values: dict[str, Any] = {"state": states.Segment.PENDING, "batch_id": None}
     if interrupted:
-        values["interruptions"] = Segment.interruptions + 1
-        values["rank"] = Segment.rank - Segment.rank % 2
+        values["interruptions"] = Segment.c.interruptions + 1
+        values["rank"] = Segment.c.rank - Segment.c.rank % 2
     step = (
         sa.update(Segment)
-        .where(Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED)
+        .where(Segment.c.batch_id == batch_id, Segment.c.state == states.Segment.BATCHED)
         .values(**values)
     )
     return connection.execute(step).rowcount
@@ -259,8 +263,8 @@ def give_back(connection: sa.Connection, batch_id: int, *, interrupted: bool) ->
 
 def count_loss(connection: sa.Connection, batch_id: int) -> None:
     """Note on what is left of a batch that its worker vanished."""
-    mine = (Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED)
-    connection.execute(sa.update(Segment).where(*mine).values(losses=Segment.losses + 1))
+    mine = (Segment.c.batch_id == batch_id, Segment.c.state == states.Segment.BATCHED)
+    connection.execute(sa.update(Segment).where(*mine).values(losses=Segment.c.losses + 1))
 
 
 def move_to_batch(connection: sa.Connection, ids: Sequence[int], source: int, target: int) -> None:
@@ -268,7 +272,9 @@ def move_to_batch(connection: sa.Connection, ids: Sequence[int], source: int, ta
     for chunk in takes.chunks(ids):
         connection.execute(
             sa.update(Segment)
-            .where(Segment.id.in_(chunk), Segment.batch_id == source, Segment.state == states.Segment.BATCHED)
+            .where(
+                Segment.c.id.in_(chunk), Segment.c.batch_id == source, Segment.c.state == states.Segment.BATCHED
+            )
             .values(batch_id=target)
         )
 
@@ -277,31 +283,31 @@ def parts(connection: sa.Connection, job_id: int) -> list[Part]:
     """A job's segments with their takes, in the order in which they are heard."""
     query = (
         sa.select(
-            Segment.position,
-            Segment.text,
-            Segment.chapter,
-            Segment.pause_ms,
-            Segment.take_key,
-            Take.samples,
-            Take.sample_rate,
-            Segment.reason,
-            Segment.detail,
-            Take.gone,
-            Take.recipe["precision"],
+            Segment.c.position,
+            Segment.c.text,
+            Segment.c.chapter,
+            Segment.c.pause_ms,
+            Segment.c.take_key,
+            Take.c.samples,
+            Take.c.sample_rate,
+            Segment.c.reason,
+            Segment.c.detail,
+            Take.c.gone,
+            Take.c.recipe["precision"],
         )
-        .join(Take, Take.take_key == Segment.take_key)
-        .where(Segment.job_id == job_id)
-        .order_by(Segment.position)
+        .join(Take, Take.c.take_key == Segment.c.take_key)
+        .where(Segment.c.job_id == job_id)
+        .order_by(Segment.c.position)
     )
-    return [Part(*row) for row in connection.execute(query)]  # type: ignore[arg-type]
+    return [Part(*row) for row in connection.execute(query)]
 
 
 def without_sound(connection: sa.Connection, job_id: int) -> list[str]:
     """Takes that segments of a job are done with, and that are known to be gone or not known at all."""
     query = (
-        sa.select(Segment.take_key)
-        .join(Take, Take.take_key == Segment.take_key, isouter=True)
-        .where(Segment.job_id == job_id, Segment.take_key.is_not(None), Take.gone.is_not(False))
+        sa.select(Segment.c.take_key)
+        .join(Take, Take.c.take_key == Segment.c.take_key, isouter=True)
+        .where(Segment.c.job_id == job_id, Segment.c.take_key.is_not(None), Take.c.gone.is_not(False))
         .distinct()
     )
     return sorted(key for key in connection.scalars(query) if key is not None)
@@ -310,29 +316,38 @@ def without_sound(connection: sa.Connection, job_id: int) -> list[str]:
 def failed(connection: sa.Connection, corpus_id: int) -> Iterator[sa.Row[Any]]:
     """Segments of a corpus that failed for good or need a listen: custom_id, position, text, reason, detail, state."""
     query = (
-        sa.select(Job.custom_id, Segment.position, Segment.text, Segment.reason, Segment.detail, Segment.state)
-        .join(Job, Job.id == Segment.job_id)
+        sa.select(
+            Job.c.custom_id,
+            Segment.c.position,
+            Segment.c.text,
+            Segment.c.reason,
+            Segment.c.detail,
+            Segment.c.state,
+        )
+        .join(Job, Job.c.id == Segment.c.job_id)
         .where(
-            Job.corpus_id == corpus_id,
+            Job.c.corpus_id == corpus_id,
             sa.or_(
-                Segment.state == states.Segment.FAILED,
-                sa.and_(Segment.state == states.Segment.DONE, Segment.reason.is_not(None)),
+                Segment.c.state == states.Segment.FAILED,
+                sa.and_(Segment.c.state == states.Segment.DONE, Segment.c.reason.is_not(None)),
             ),
         )
-        .order_by(Job.position, Segment.position)
+        .order_by(Job.c.position, Segment.c.position)
     )
     yield from connection.execute(query)  # type: ignore[misc]
 
 
 def any_pending(connection: sa.Connection, pool: str) -> bool:
     """Whether a pool has segments to be planned."""
-    query = sa.select(Segment.id).where(Segment.pool == pool, Segment.state == sa.literal_column("'pending'"))
+    query = sa.select(Segment.c.id).where(
+        Segment.c.pool == pool, Segment.c.state == sa.literal_column("'pending'")
+    )
     return connection.execute(query.limit(1)).first() is not None
 
 
 def wanted(connection: sa.Connection, batch_id: int) -> int:
     """How many segments of a batch are still to be rendered; those that were cancelled are not."""
     query = sa.select(sa.func.count()).where(
-        Segment.batch_id == batch_id, Segment.state == states.Segment.BATCHED
+        Segment.c.batch_id == batch_id, Segment.c.state == states.Segment.BATCHED
     )
     return int(connection.execute(query).scalar_one())

@@ -62,7 +62,7 @@ class Gone:
 
 def known(connection: sa.Connection, keys: Iterable[str]) -> set[str]:
     """Which of these takes exist."""
-    query = sa.select(Take.take_key).where(_among(connection, keys), Take.gone.is_(False))
+    query = sa.select(Take.c.take_key).where(_among(connection, keys), Take.c.gone.is_(False))
     return set(connection.scalars(query))
 
 
@@ -73,21 +73,21 @@ def lose(connection: sa.Connection, keys: Sequence[str]) -> None:
 
 def gone(connection: sa.Connection, keys: Iterable[str]) -> list[Gone]:
     """Those of these takes whose sound is gone."""
-    columns = (Take.take_key, Take.sample_rate, Take.tokens, Take.has_codes, Take.recipe)
-    query = sa.select(*columns).where(_among(connection, keys), Take.gone.is_(True)).order_by(Take.take_key)
+    columns = (Take.c.take_key, Take.c.sample_rate, Take.c.tokens, Take.c.has_codes, Take.c.recipe)
+    query = sa.select(*columns).where(_among(connection, keys), Take.c.gone.is_(True)).order_by(Take.c.take_key)
     return [Gone(*row) for row in connection.execute(query)]
 
 
 def metrics(connection: sa.Connection, keys: Iterable[str]) -> dict[str, Mapping[str, Any]]:
     """What was measured of those of these takes that exist, by take key."""
-    query = sa.select(Take.take_key, Take.metrics).where(_among(connection, keys), Take.gone.is_(False))
+    query = sa.select(Take.c.take_key, Take.c.metrics).where(_among(connection, keys), Take.c.gone.is_(False))
     return {row.take_key: row.metrics for row in connection.execute(query)}
 
 
 def approve(connection: sa.Connection, keys: Sequence[str]) -> None:
     """Note that a person has listened to these takes and found them good: no check speaks against them any more."""
     for key, measured in sorted(metrics(connection, keys).items()):
-        step = sa.update(Take).where(Take.take_key == key)
+        step = sa.update(Take).where(Take.c.take_key == key)
         connection.execute(step.values(metrics={**measured, APPROVED: True}))
 
 
@@ -123,13 +123,13 @@ def prune_partials(connection: sa.Connection, keep: float) -> None:
 
     One may be kept in the moment in which another worker records the take.
     """
-    recorded = sa.exists().where(Take.take_key == Partial.take_key, Take.gone.is_(False))
-    connection.execute(sa.delete(Partial).where(sa.or_(recorded, Partial.updated_at < now() - keep)))
+    recorded = sa.exists().where(Take.c.take_key == Partial.c.take_key, Take.c.gone.is_(False))
+    connection.execute(sa.delete(Partial).where(sa.or_(recorded, Partial.c.updated_at < now() - keep)))
 
 
 def partials(connection: sa.Connection, keys: Iterable[str]) -> dict[str, bytes]:
     """How far interrupted takes had got, by take key."""
-    query = sa.select(Partial.take_key, Partial.state).where(_among(connection, keys))
+    query = sa.select(Partial.c.take_key, Partial.c.state).where(_among(connection, keys))
     return {row.take_key: row.state for row in connection.execute(query)}
 
 
@@ -149,7 +149,7 @@ def keep_partials(connection: sa.Connection, states: Mapping[str, tuple[bytes, i
         insert.on_conflict_do_update(
             index_elements=["take_key"],
             set_={name: insert.excluded[name] for name in ("state", "tokens", "updated_at")},
-            where=Partial.tokens < insert.excluded.tokens,
+            where=Partial.c.tokens < insert.excluded.tokens,
         ),
         rows,
     )

@@ -33,12 +33,12 @@ def happen(database, count=1, event_type=EventType.JOB_COMPLETED, corpus_id=1):
 
 def advance(database, seconds):
     """Let the database's clock be so much later, as far as endpoints and deliveries can tell."""
-    earlier = {name: getattr(Endpoint, name) - seconds for name in ("failing_since", "blocked_until")}
+    earlier = {name: Endpoint.c[name] - seconds for name in ("failing_since", "blocked_until")}
     with database.write() as connection:
         connection.execute(
-            sa.update(Endpoint).values(old_secret_until=Endpoint.old_secret_until - seconds, **earlier)
+            sa.update(Endpoint).values(old_secret_until=Endpoint.c.old_secret_until - seconds, **earlier)
         )
-        connection.execute(sa.update(Delivery).values(due_at=Delivery.due_at - seconds))
+        connection.execute(sa.update(Delivery).values(due_at=Delivery.c.due_at - seconds))
 
 
 def rows(database):

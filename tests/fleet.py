@@ -175,23 +175,23 @@ class Fleet:
 
     def state(self, corpus: str) -> str | None:
         """A corpus' state, None where there is no such corpus."""
-        return self.scalar(sa.select(Corpus.state).where(Corpus.name == corpus))
+        return self.scalar(sa.select(Corpus.c.state).where(Corpus.c.name == corpus))
 
     def segments(self, corpus: str, *states: str) -> int:
         """How many segments of a corpus are in one of these states; in any, where none is given."""
         query = (
             sa.select(sa.func.count())
             .select_from(Segment)
-            .join(Job, Job.id == Segment.job_id)
-            .join(Corpus, Corpus.id == Job.corpus_id)
-            .where(Corpus.name == corpus)
+            .join(Job, Job.c.id == Segment.c.job_id)
+            .join(Corpus, Corpus.c.id == Job.c.corpus_id)
+            .where(Corpus.c.name == corpus)
         )
-        return int(self.scalar(query.where(Segment.state.in_(states)) if states else query))
+        return int(self.scalar(query.where(Segment.c.state.in_(states)) if states else query))
 
     def batches(self) -> list[sa.Row[Any]]:
         """Every batch."""
         with self.database.read() as connection:
-            return list(connection.execute(sa.select(Batch.__table__).order_by(Batch.id)))
+            return list(connection.execute(sa.select(Batch).order_by(Batch.c.id)))
 
     def members(self) -> list[sa.Row[Any]]:
         """The workers that say that they live."""
@@ -201,7 +201,7 @@ class Fleet:
     def renderer(self, process: Process) -> int:
         """The process number of a worker's child that renders."""
         with self.database.read() as connection:
-            names = list(connection.scalars(sa.select(Member.name)))
+            names = list(connection.scalars(sa.select(Member.c.name)))
         numbers = [int(name.split(":")[1]) for name in names]
         return next(number for number in numbers if _parent(number) == process.process.pid)
 

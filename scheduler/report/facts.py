@@ -89,7 +89,7 @@ def gather(
     connection: sa.Connection, corpus: sa.Row[Any], *, as_of: float, price_per_hour: float | None
 ) -> Facts:
     """Everything about a corpus that a report needs, the sound apart."""
-    mine = _takes(corpus.id).where(Take.created_at >= corpus.created_at - 1).subquery()
+    mine = _takes(corpus.id).where(Take.c.created_at >= corpus.created_at - 1).subquery()
     totals = connection.execute(
         sa.select(
             sa.func.count(),
@@ -103,13 +103,13 @@ def gather(
     width, columns = _columns(connection, mine, first, last)
     counts = connection.execute(
         sa.select(
-            sa.func.coalesce(sa.func.sum(sa.case((Segment.attempts > 0, 1), else_=0)), 0),
-            sa.func.coalesce(sa.func.sum(Segment.attempts), 0),
-            sa.func.coalesce(sa.func.sum(Segment.interruptions), 0),
-            sa.func.coalesce(sa.func.sum(Segment.redone), 0),
+            sa.func.coalesce(sa.func.sum(sa.case((Segment.c.attempts > 0, 1), else_=0)), 0),
+            sa.func.coalesce(sa.func.sum(Segment.c.attempts), 0),
+            sa.func.coalesce(sa.func.sum(Segment.c.interruptions), 0),
+            sa.func.coalesce(sa.func.sum(Segment.c.redone), 0),
         )
-        .join(Job, Job.id == Segment.job_id)
-        .where(Job.corpus_id == corpus.id)
+        .join(Job, Job.c.id == Segment.c.job_id)
+        .where(Job.c.corpus_id == corpus.id)
     ).one()
     listed = list(_jobs(connection, corpus.id))
     return Facts(
@@ -139,13 +139,13 @@ def _takes(corpus_id: int) -> sa.Select[Any]:
     """Each take that a corpus' segments have, once."""
     query: Any = (
         sa.select(
-            Take.take_key,
-            Take.created_at,
-            (sa.cast(Take.samples, sa.Double()) / Take.sample_rate).label("seconds"),
+            Take.c.take_key,
+            Take.c.created_at,
+            (sa.cast(Take.c.samples, sa.Double()) / Take.c.sample_rate).label("seconds"),
         )
-        .join(Segment, Segment.take_key == Take.take_key)
-        .join(Job, Job.id == Segment.job_id)
-        .where(Job.corpus_id == corpus_id)
+        .join(Segment, Segment.c.take_key == Take.c.take_key)
+        .join(Job, Job.c.id == Segment.c.job_id)
+        .where(Job.c.corpus_id == corpus_id)
         .distinct()
     )
     return query  # type: ignore[no-any-return]
@@ -173,11 +173,13 @@ def _columns(
 
 def _flags(connection: sa.Connection, corpus_id: int) -> dict[str, int]:
     query = (
-        sa.select(Segment.reason, sa.func.count())
-        .join(Job, Job.id == Segment.job_id)
-        .where(Job.corpus_id == corpus_id, Segment.state == states.Segment.DONE, Segment.reason.is_not(None))
-        .group_by(Segment.reason)
-        .order_by(sa.func.count().desc(), Segment.reason)
+        sa.select(Segment.c.reason, sa.func.count())
+        .join(Job, Job.c.id == Segment.c.job_id)
+        .where(
+            Job.c.corpus_id == corpus_id, Segment.c.state == states.Segment.DONE, Segment.c.reason.is_not(None)
+        )
+        .group_by(Segment.c.reason)
+        .order_by(sa.func.count().desc(), Segment.c.reason)
     )
     return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
@@ -186,18 +188,20 @@ def _points(connection: sa.Connection, corpus_id: int) -> list[Point]:
     """Takes to be drawn: all that need a listen, and of the others every so-manieth."""
     query = (
         sa.select(
-            sa.func.length(Segment.text),
-            sa.cast(Take.samples, sa.Double()) / Take.sample_rate,
-            Segment.reason.is_not(None),
+            sa.func.length(Segment.c.text),
+            sa.cast(Take.c.samples, sa.Double()) / Take.c.sample_rate,
+            Segment.c.reason.is_not(None),
         )
-        .join(Take, Take.take_key == Segment.take_key)
-        .join(Job, Job.id == Segment.job_id)
-        .where(Job.corpus_id == corpus_id)
+        .join(Take, Take.c.take_key == Segment.c.take_key)
+        .join(Job, Job.c.id == Segment.c.job_id)
+        .where(Job.c.corpus_id == corpus_id)
     )
-    total = sa.select(sa.func.coalesce(sa.func.sum(Job.segments_total), 0)).where(Job.corpus_id == corpus_id)
+    total = sa.select(sa.func.coalesce(sa.func.sum(Job.c.segments_total), 0)).where(
+        Job.c.corpus_id == corpus_id
+    )
     every = max(1, -(-int(connection.execute(total).scalar_one()) // POINTS))
-    thinned = query.where(sa.or_(Segment.reason.is_not(None), Segment.id % every == 0))
-    rows = connection.execute(thinned.order_by(Segment.reason.is_(None), Segment.id).limit(2 * POINTS))
+    thinned = query.where(sa.or_(Segment.c.reason.is_not(None), Segment.c.id % every == 0))
+    rows = connection.execute(thinned.order_by(Segment.c.reason.is_(None), Segment.c.id).limit(2 * POINTS))
     return [Point(int(row[0]), float(row[1]), bool(row[2])) for row in rows]
 
 

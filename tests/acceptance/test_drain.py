@@ -31,7 +31,7 @@ def finish(mill: fleet.Fleet) -> None:
     mill.start("worker", "--engine", "slow")
     mill.until_ended("corpus")
     assert set(mill.rendered().values()) == {1}
-    assert mill.scalar(sa.select(sa.func.max(Segment.attempts))) == 0
+    assert mill.scalar(sa.select(sa.func.max(Segment.c.attempts))) == 0
 
 
 def test_sigterm_gives_back_what_is_in_hand_and_nothing_is_rendered_twice(mill: fleet.Fleet) -> None:

@@ -64,7 +64,7 @@ def test_512_sequences_in_flight_are_stored_within_five_seconds_of_a_notice(
             cloud.preempt()
             assert worker.wait() == 0, worker.log()
 
-    stored_at = mill.scalar(sa.select(sa.func.greatest(sa.func.max(Partial.updated_at), _last_finished())))
+    stored_at = mill.scalar(sa.select(sa.func.greatest(sa.func.max(Partial.c.updated_at), _last_finished())))
     queued = queueing.seconds(stored_at)
     with capsys.disabled():
         print(
@@ -75,7 +75,7 @@ def test_512_sequences_in_flight_are_stored_within_five_seconds_of_a_notice(
     assert mill.scalar(begun) >= IN_FLIGHT
     assert mill.segments("corpus", "pending") + mill.segments("corpus", "done") == SEGMENTS
     assert {batch.outcome for batch in mill.batches()} == {"interrupted"}
-    assert mill.scalar(sa.select(sa.func.max(Segment.attempts))) == 0
+    assert mill.scalar(sa.select(sa.func.max(Segment.c.attempts))) == 0
 
 
 class Queueing(threading.Thread):
@@ -118,4 +118,4 @@ class Queueing(threading.Thread):
 
 
 def _last_finished() -> sa.ScalarSelect[float]:
-    return sa.select(sa.func.max(Batch.finished_at)).scalar_subquery()
+    return sa.select(sa.func.max(Batch.c.finished_at)).scalar_subquery()

@@ -89,7 +89,7 @@ def from_submit_to_audio(mill: fleet.Fleet, number: int) -> tuple[float, float]:
     seconds = time.monotonic() - begun
     assert submit.wait() == 0
     mill.until_ended(name)
-    accepted = mill.scalar(sa.select(Corpus.created_at).where(Corpus.name == name))
+    accepted = mill.scalar(sa.select(Corpus.c.created_at).where(Corpus.c.name == name))
     return accepted - wall, seconds
 
 

@@ -63,7 +63,7 @@ def test_a_worker_that_sleeps_through_its_lease_cannot_write_any_more(mill: flee
     mill.until(lambda: "is lost" in first.log())
     assert mill.batches() == before
     assert [batch.outcome for batch in before] == ["lost", "done"]
-    assert mill.scalar(sa.select(Job.segments_done)) == 1
+    assert mill.scalar(sa.select(Job.c.segments_done)) == 1
 
 
 def test_messages_that_are_lost_are_rung_for_again(
@@ -133,7 +133,7 @@ def sweep_after_all_patience(mill: fleet.Fleet) -> None:
     with mill.database.write() as connection:
         connection.execute(sa.update(Batch).values(published_at=0.0))
         connection.execute(sa.insert(Member).values(name="forgotten", pool="slow", started_at=0.0, seen_at=0.0))
-    mill.until(lambda: mill.scalar(sa.select(Member.name).where(Member.name == "forgotten")) is None)
+    mill.until(lambda: mill.scalar(sa.select(Member.c.name).where(Member.c.name == "forgotten")) is None)
 
 
 def test_strange_messages_do_no_harm_and_small_tasks_are_quick(mill: fleet.Fleet) -> None:
@@ -172,7 +172,7 @@ def test_an_item_that_breaks_the_engine_fails_alone(mill: fleet.Fleet) -> None:
     mill.until_ended("corpus", state="completed_with_errors")
     with mill.database.read() as connection:
         rows = list(
-            connection.execute(sa.select(Segment.text, Segment.attempts, Segment.reason, Segment.state))
+            connection.execute(sa.select(Segment.c.text, Segment.c.attempts, Segment.c.reason, Segment.c.state))
         )
     failed = {row.text: (row.attempts, row.reason) for row in rows if row.state == "failed"}
     assert failed == {text: (3, "truncated" if "REFUSE" in text else "crashed") for text in bad}
@@ -192,7 +192,7 @@ def test_an_item_that_kills_its_worker_again_and_again_fails_alone(
     mill.until_ended("corpus", state="completed_with_errors", seconds=120)
     assert mill.segments("corpus", "done") == 2
     with mill.database.read() as connection:
-        (job,) = connection.execute(sa.select(Job.__table__).where(Job.state == "failed"))
+        (job,) = connection.execute(sa.select(Job).where(Job.c.state == "failed"))
     assert (job.reason, job.detail) == ("crashed", "its worker vanished 5 times while it was rendered")
 
 

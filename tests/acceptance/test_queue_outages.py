@@ -111,9 +111,11 @@ def test_two_copies_of_a_message_meet_after_a_cut_and_come_to_one_result_and_one
         receiver.wait_for(4)
     assert list(mill.rendered().values()) == [1, 1]
     with mill.database.read() as connection:
-        events = Counter(connection.scalars(sa.select(Event.type)))
+        events = Counter(connection.scalars(sa.select(Event.c.type)))
         results = list(
-            connection.execute(sa.select(Job.segments_done, Job.audio_key, Segment.take_key).join(Segment))
+            connection.execute(
+                sa.select(Job.c.segments_done, Job.c.audio_key, Segment.c.take_key).join(Segment)
+            )
         )
     assert events == {"job.completed": 2, "corpus.completed": 2}
     assert len(receiver.ids) == len(set(receiver.ids)) == 4

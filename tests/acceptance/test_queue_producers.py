@@ -32,7 +32,7 @@ def example(name: str) -> ModuleType:
 
 def jobs_of(mill: fleet.Fleet, corpus: str) -> dict[str, str]:
     with mill.database.read() as connection:
-        query = sa.select(Job.custom_id, Job.state).join(Corpus).where(Corpus.name == corpus)
+        query = sa.select(Job.c.custom_id, Job.c.state).join(Corpus).where(Corpus.c.name == corpus)
         return {row.custom_id: row.state for row in connection.execute(query)}
 
 
@@ -106,7 +106,7 @@ def test_everything_a_producer_may_send(
     assert len(jobs_of(mill, "helped")) == 1201
     assert mill.segments("bulletin") == 1
     with mill.database.read() as connection:
-        words = connection.scalars(sa.select(Segment.text).join(Job).where(Job.custom_id == "long"))
+        words = connection.scalars(sa.select(Segment.c.text).join(Job).where(Job.c.custom_id == "long"))
         assert sum(map(len, words)) > 0.9 * len(LONG)
     mill.run("cancel", "helped")
     mill.worker()
@@ -225,7 +225,7 @@ def test_messages_wait_while_a_file_of_the_scheduler_is_wrong(
     lexicon.write_text('nuada = "noo-ah-da"')
     mill.until(lambda: len(jobs_of(mill, "waits")) == 3)
     with mill.database.read() as connection:
-        assert set(connection.scalars(sa.select(Segment.text))) == {"Noo-ah-da spoke."}
+        assert set(connection.scalars(sa.select(Segment.c.text))) == {"Noo-ah-da spoke."}
     assert mill.json("rejected")["total"] == 0
 
 

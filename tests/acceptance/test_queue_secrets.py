@@ -89,7 +89,9 @@ def test_nobody_who_looks_sees_a_secret(
     with mill.connection() as connection:
         connection.Producer().publish({"voicemill": 2}, exchange="", routing_key="submit", serializer="json")
     mill.until(lambda: mill.json("rejected")["total"])
-    mill.until(lambda: mill.scalar(sa.select(sa.func.count(Delivery.id)).where(Delivery.status.is_not(None))))
+    mill.until(
+        lambda: mill.scalar(sa.select(sa.func.count(Delivery.c.id)).where(Delivery.c.status.is_not(None)))
+    )
     assert secrets.missing(mill) == {}, "a test of what is not there cannot fail"
 
     looked = {f"the log of {name}": process.log() for name, process in running.items()}

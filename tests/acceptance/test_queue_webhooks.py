@@ -53,9 +53,9 @@ def secret(told: str) -> str | None:
 
 def deliveries(mill: fleet.Fleet, *states: str) -> set[str]:
     """The `webhook-id` of each delivery in one of these states; in any, where none is given."""
-    query = sa.select(Event.message_id).join(Delivery, Delivery.event_id == Event.id)
+    query = sa.select(Event.c.message_id).join(Delivery, Delivery.c.event_id == Event.c.id)
     with mill.database.read() as connection:
-        return set(connection.scalars(query.where(Delivery.state.in_(states)) if states else query))
+        return set(connection.scalars(query.where(Delivery.c.state.in_(states)) if states else query))
 
 
 def deliverer(mill: fleet.Fleet) -> int:
@@ -121,7 +121,7 @@ def test_what_has_ended_is_told_of_while_the_rest_is_assembled(
     try:
         mill.until((ffmpeg / "waits").exists)
         receiver.wait_for(16)
-        assert mill.scalar(sa.select(Job.state).where(Job.id == 17)) == "assembling"
+        assert mill.scalar(sa.select(Job.c.state).where(Job.c.id == 17)) == "assembling"
     finally:
         (ffmpeg / "open").touch()
     receiver.wait_for(18)

@@ -64,7 +64,7 @@ def test_jobs_in_a_state_are_listed_of_every_corpus(tmp_path, sqlite_url, databa
         corpus_maker.accepted(database, {f"{name}-good": "A text.", f"{name}-bad": "A text."}, name=name)
     with database.write() as connection:
         connection.execute(
-            sa.update(Job).where(Job.custom_id.like("%-bad")).values(state="failed", detail="No.")
+            sa.update(Job).where(Job.c.custom_id.like("%-bad")).values(state="failed", detail="No.")
         )
     found = run(tmp_path, sqlite_url, "list", "--state", "failed", "--json").json
     assert [(job["corpus"], job["id"], job["state"]) for job in found] == [

@@ -52,25 +52,25 @@ class Stored:
 def ended(database: Database) -> Iterator[str]:
     """Every corpus, job and segment has come to a good end."""
     for table, good in ((Corpus, "completed"), (Job, "completed"), (Segment, "done"), (Batch, "finished")):
-        query = sa.select(table.state, sa.func.count()).where(table.state != good).group_by(table.state)
+        query = sa.select(table.c.state, sa.func.count()).where(table.c.state != good).group_by(table.c.state)
         with database.read() as connection:
             for state, count in connection.execute(query):
-                yield f"{count} of {table.__tablename__} are {state}"
+                yield f"{count} of {table.name} are {state}"
     with database.read() as connection:
-        why = sa.select(Job.custom_id, Job.reason, Job.detail).where(Job.state != "completed").limit(5)
+        why = sa.select(Job.c.custom_id, Job.c.reason, Job.c.detail).where(Job.c.state != "completed").limit(5)
         for row in connection.execute(why):
             yield f"the job {row.custom_id} says: {row.reason}: {row.detail}"
 
 
 def counters(database: Database) -> Iterator[str]:
     """Each counter equals a full recount."""
-    done = sa.func.count().filter(Segment.state == states.Segment.DONE)
-    failed = sa.func.count().filter(Segment.state == states.Segment.FAILED)
+    done = sa.func.count().filter(Segment.c.state == states.Segment.DONE)
+    failed = sa.func.count().filter(Segment.c.state == states.Segment.FAILED)
     query = (
-        sa.select(Job.id, Job.segments_total, Job.segments_done, Job.segments_failed)
-        .add_columns(sa.func.count(Segment.id).label("total"), done.label("done"), failed.label("failed"))
-        .join(Segment, Segment.job_id == Job.id, isouter=True)
-        .group_by(Job.id)
+        sa.select(Job.c.id, Job.c.segments_total, Job.c.segments_done, Job.c.segments_failed)
+        .add_columns(sa.func.count(Segment.c.id).label("total"), done.label("done"), failed.label("failed"))
+        .join(Segment, Segment.c.job_id == Job.c.id, isouter=True)
+        .group_by(Job.c.id)
     )
     with database.read() as connection:
         for row in connection.execute(query):
@@ -82,9 +82,9 @@ def counters(database: Database) -> Iterator[str]:
 def nothing_held(database: Database) -> Iterator[str]:
     """No lease, no member, no partial is left."""
     counts = {
-        "batches with a lease": sa.select(sa.func.count()).where(Batch.lease_owner.is_not(None)),
-        "jobs with a lease": sa.select(sa.func.count()).where(Job.lease_owner.is_not(None)),
-        "segments in a batch": sa.select(sa.func.count()).where(Segment.batch_id.is_not(None)),
+        "batches with a lease": sa.select(sa.func.count()).where(Batch.c.lease_owner.is_not(None)),
+        "jobs with a lease": sa.select(sa.func.count()).where(Job.c.lease_owner.is_not(None)),
+        "segments in a batch": sa.select(sa.func.count()).where(Segment.c.batch_id.is_not(None)),
         "partials": sa.select(sa.func.count()).select_from(Partial),
     }
     with database.read() as connection:
@@ -96,8 +96,8 @@ def nothing_held(database: Database) -> Iterator[str]:
 def takes_once(at: Place, database: Database, found: Stored) -> Iterator[str]:
     """Each take has come into being once, and is there."""
     with database.read() as connection:
-        known = set(connection.scalars(sa.select(Take.take_key)))
-        used = {key for key in connection.scalars(sa.select(Segment.take_key)) if key}
+        known = set(connection.scalars(sa.select(Take.c.take_key)))
+        used = {key for key in connection.scalars(sa.select(Segment.c.take_key)) if key}
     expected = {keys.take(key) for key in known}
     yield from (f"the take {key} is used, and there is no record of it" for key in sorted(used - known)[:3])
     yield from (f"the object {name} is missing" for name in sorted(expected - found.names)[:3])
@@ -160,7 +160,7 @@ def undisturbed(at: Place, folder: Path) -> Database:
 def audio(database: Database) -> Audio:
     """Every job's state and sound."""
     query = sa.select(
-        Corpus.name, Job.custom_id, Job.state, Job.assembly_key, Job.samples, Job.audio_sha256
-    ).join(Corpus, Corpus.id == Job.corpus_id)
+        Corpus.c.name, Job.c.custom_id, Job.c.state, Job.c.assembly_key, Job.c.samples, Job.c.audio_sha256
+    ).join(Corpus, Corpus.c.id == Job.c.corpus_id)
     with database.read() as connection:
         return {(row[0], row[1]): tuple(row[2:]) for row in connection.execute(query)}  # type: ignore[misc]

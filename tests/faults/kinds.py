@@ -210,7 +210,7 @@ def doubled(at: Place, chance: Random) -> str | None:
     """Messages come again, some of them of batches that are long finished, in any order, and out of turn."""
     try:
         with at.fleet.database.read() as connection:
-            rows = list(connection.execute(sa.select(Batch.id, Batch.state, Batch.segments_total)))
+            rows = list(connection.execute(sa.select(Batch.c.id, Batch.c.state, Batch.c.segments_total)))
     except errors.VoicemillError:
         return None
     if not rows:

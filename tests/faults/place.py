@@ -322,14 +322,14 @@ class Place:
     def left(self) -> int:
         """Segments that have no take yet."""
         states = ("pending", "batched")
-        query = sa.select(sa.func.count()).select_from(Segment).where(Segment.state.in_(states))
+        query = sa.select(sa.func.count()).select_from(Segment).where(Segment.c.state.in_(states))
         return int(self.fleet.scalar(query))
 
     def progress(self) -> tuple[int, int, int]:
         """Segments done, jobs ended, corpora that run."""
-        done = sa.select(sa.func.count()).select_from(Segment).where(Segment.state == "done")
-        ended = sa.select(sa.func.count()).select_from(Job).where(Job.finished_at.is_not(None))
-        running = sa.select(sa.func.count()).select_from(Corpus).where(Corpus.state == "running")
+        done = sa.select(sa.func.count()).select_from(Segment).where(Segment.c.state == "done")
+        ended = sa.select(sa.func.count()).select_from(Job).where(Job.c.finished_at.is_not(None))
+        running = sa.select(sa.func.count()).select_from(Corpus).where(Corpus.c.state == "running")
         found = [int(self.fleet.scalar(query)) for query in (done, ended, running)]
         return found[0], found[1], found[2]
 

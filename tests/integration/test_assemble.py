@@ -44,7 +44,7 @@ def render_all(mill):
 
 def job(mill, number=0):
     with mill.database.read() as connection:
-        return list(connection.execute(sa.select(Job.__table__).order_by(Job.id)))[number]
+        return list(connection.execute(sa.select(Job).order_by(Job.c.id)))[number]
 
 
 def test_takes_and_pauses_are_joined_to_the_sample(mill, bench):

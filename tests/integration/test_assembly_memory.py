@@ -59,7 +59,7 @@ def test_an_hour_takes_no_more_memory_than_a_minute(sqlite_url, tmp_path, loudne
     book("long", LONG)
     long = most_memory(lambda: assemble.run(bench))
     with database.read() as connection:
-        row = connection.execute(sa.select(Job.__table__).where(Job.custom_id == "long")).one()
+        row = connection.execute(sa.select(Job).where(Job.c.custom_id == "long")).one()
     database.close()
     assert row.state == "completed"
     assert 2 * row.samples > 40 * MB

@@ -23,7 +23,7 @@ PATIENCE = 5.0  # seconds
 
 def kept(database):
     with database.read() as connection:
-        rows = connection.execute(sa.select(Partial.take_key, Partial.state))
+        rows = connection.execute(sa.select(Partial.c.take_key, Partial.c.state))
         return {row.take_key: row.state for row in rows}
 
 
@@ -177,7 +177,7 @@ def test_a_device_fault_keeps_what_was_done_and_says_that_the_process_must_end(d
         faults += mill.fault.reason is not None
         mill.fault.reason = None  # as in a fresh process
     with database.read() as connection:
-        rows = list(connection.execute(sa.select(Segment.state, Segment.reason).order_by(Segment.id)))
+        rows = list(connection.execute(sa.select(Segment.c.state, Segment.c.reason).order_by(Segment.c.id)))
     assert [row.state for row in rows] == ["done", "done", "failed", "done"]
     assert rows[2].reason == "crashed"
     assert faults >= 3  # each time the process would have ended, and a fresh one gone on

@@ -78,7 +78,7 @@ def test_takes_wait_for_a_store_that_is_away_for_a_moment(database, tmp_path):
     running.join(30)
     assert (running.report.outcome, running.report.rendered) == (states.Outcome.DONE, 3)
     with database.read() as connection:
-        assert set(connection.scalars(sa.select(Segment.state))) == {"done"}
+        assert set(connection.scalars(sa.select(Segment.c.state))) == {"done"}
 
 
 def test_a_store_that_stays_away_does_not_hold_a_drain_up(database, tmp_path):
@@ -88,5 +88,5 @@ def test_a_store_that_stays_away_does_not_hold_a_drain_up(database, tmp_path):
     running.join(30)
     assert running.error is not None
     with database.read() as connection:
-        rows = list(connection.execute(sa.select(Segment.state, Segment.attempts)))
+        rows = list(connection.execute(sa.select(Segment.c.state, Segment.c.attempts)))
     assert {tuple(row) for row in rows} == {("pending", 0)}

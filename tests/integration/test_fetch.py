@@ -70,7 +70,7 @@ def told(out: Path) -> list[str]:
 
 def captions_of(mill: render.Mill, name: str) -> str:
     with mill.database.read() as connection:
-        key = connection.execute(sa.select(Job.assembly_key).where(Job.custom_id == name)).scalar_one()
+        key = connection.execute(sa.select(Job.c.assembly_key).where(Job.c.custom_id == name)).scalar_one()
     return keys.captions(key, "vtt")
 
 

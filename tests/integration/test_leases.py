@@ -63,8 +63,8 @@ def test_the_sweep_returns_what_an_expired_lease_held_without_counting_it_as_an_
     swept = sweep.sweep(database)
     assert (swept.batches, swept.segments) == (1, 2)
     with database.read() as connection:
-        rows = list(connection.execute(sa.select(Segment.__table__)))
-        batch = connection.execute(sa.select(Batch.__table__)).one()
+        rows = list(connection.execute(sa.select(Segment)))
+        batch = connection.execute(sa.select(Batch)).one()
     assert all(
         (row.state, row.attempts, row.interruptions, row.batch_id) == ("pending", 0, 1, None) for row in rows
     )
@@ -88,7 +88,7 @@ def test_a_finished_segment_is_counted_once(database):
 
 def test_errors_are_bounded_and_the_job_says_why(database):
     with database.read() as connection:
-        first = connection.scalar(sa.select(Segment.id).order_by(Segment.id).limit(1))
+        first = connection.scalar(sa.select(Segment.c.id).order_by(Segment.c.id).limit(1))
     for _ in range(3):
         batch_id = planned(database)
         claim(database, batch_id)
@@ -101,7 +101,7 @@ def test_errors_are_bounded_and_the_job_says_why(database):
             batches.close(connection, batch_id, states.Outcome.DONE)
     assert job_id is not None
     with database.read() as connection:
-        job = connection.execute(sa.select(Job.__table__).where(Job.id == job_id)).one()
+        job = connection.execute(sa.select(Job).where(Job.c.id == job_id)).one()
     assert (job.state, job.reason, job.segments_failed) == ("failed", "loop", 1)
 
 

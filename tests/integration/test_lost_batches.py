@@ -48,8 +48,8 @@ def test_the_item_fails_alone_and_the_others_go_on(database):
         sweep.sweep(database, losses_allowed=6)
     assert seen == [5, 5, 5, 3, 2, 1]
     with database.read() as connection:
-        rows = list(connection.execute(sa.select(Segment.text, Segment.state, Segment.attempts)))
-        job = connection.execute(sa.select(Job.__table__).where(Job.state == states.Job.FAILED)).one()
+        rows = list(connection.execute(sa.select(Segment.c.text, Segment.c.state, Segment.c.attempts)))
+        job = connection.execute(sa.select(Job).where(Job.c.state == states.Job.FAILED)).one()
     assert {row.text for row in rows if row.state == "done"} == {text for text in WORDS if "DIE" not in text}
     assert (job.reason, job.detail) == ("crashed", "its worker vanished 6 times while it was rendered")
 
@@ -61,8 +61,8 @@ def test_alone_it_is_tried_again_with_the_same_seed_until_its_losses_are_used_up
         sweep.sweep(database, losses_allowed=10)
     assert seen == [5, 5, 5, 3, 2, 1, 1, 1, 1, 1]
     with database.read() as connection:
-        attempts = connection.scalar(sa.select(Segment.attempts).where(Segment.text == "DIE here."))
-        assert connection.scalar(sa.select(Corpus.state)) == "running"  # the others wait for assembly
+        attempts = connection.scalar(sa.select(Segment.c.attempts).where(Segment.c.text == "DIE here."))
+        assert connection.scalar(sa.select(Corpus.c.state)) == "running"  # the others wait for assembly
     assert attempts == 1
 
 
@@ -87,5 +87,5 @@ def test_it_is_found_however_deep_the_backlog_is(database):
         sweep.sweep(database, losses_allowed=8)
         assert deaths <= 8
     with database.read() as connection:
-        rows = list(connection.execute(sa.select(Segment.text, Segment.state)))
+        rows = list(connection.execute(sa.select(Segment.c.text, Segment.c.state)))
     assert [row.text for row in rows if row.state != "done"] == ["DIE here."]

@@ -4,7 +4,7 @@ from alembic.migration import MigrationContext
 
 from storage import migrate
 from storage.database import Database
-from storage.models import Base
+from storage.models import METADATA
 
 
 def empty_url(request, kind, tmp_path):
@@ -28,7 +28,7 @@ def test_models_and_migrations_agree(request, kind, tmp_path):
     migrate.upgrade(database)
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, METADATA) == []
         assert migrate.current(database) == context.get_current_revision() == migrate.newest()
     database.close()
 
@@ -37,9 +37,9 @@ def test_up_down_and_up_again(request, kind, tmp_path):
     database = Database(empty_url(request, kind, tmp_path))
     migrate.upgrade(database)
     migrate.upgrade(database)  # twice is once
-    assert tables(database) == set(Base.metadata.tables)
+    assert tables(database) == set(METADATA.tables)
     migrate.downgrade(database, "base")
     assert tables(database) == set()
     migrate.upgrade(database)
-    assert tables(database) == set(Base.metadata.tables)
+    assert tables(database) == set(METADATA.tables)
     database.close()

@@ -19,15 +19,15 @@ def plan_all(database, how):
             return order
         with database.write() as connection:
             names = (
-                sa.select(Corpus.name)
-                .join(Job, Job.corpus_id == Corpus.id)
-                .join(Segment, Segment.job_id == Job.id)
-                .where(Segment.batch_id == batch_id)
-                .order_by(Segment.rank, Segment.start_tag, Segment.id)
+                sa.select(Corpus.c.name)
+                .join(Job, Job.c.corpus_id == Corpus.c.id)
+                .join(Segment, Segment.c.job_id == Job.c.id)
+                .where(Segment.c.batch_id == batch_id)
+                .order_by(Segment.c.rank, Segment.c.start_tag, Segment.c.id)
             )
             order.append(list(connection.scalars(names)))
-            connection.execute(sa.update(Segment).where(Segment.batch_id == batch_id).values(state="done"))
-            connection.execute(sa.update(Batch).where(Batch.id == batch_id).values(state="finished"))
+            connection.execute(sa.update(Segment).where(Segment.c.batch_id == batch_id).values(state="done"))
+            connection.execute(sa.update(Batch).where(Batch.c.id == batch_id).values(state="finished"))
 
 
 HOW = planner.Plan(workers=1, batch_segments=10, batches_ahead=2, linger_seconds=0)
@@ -70,7 +70,7 @@ def test_a_batch_fits_its_token_budget(database):
     how = planner.Plan(workers=1, batch_segments=1000, linger_seconds=0)
     database.run(lambda connection: planner.plan_one(connection, "tones", how))
     with database.read() as connection:
-        batch = connection.execute(sa.select(Batch.__table__)).one()
+        batch = connection.execute(sa.select(Batch)).one()
     assert planner.FIRST_BATCH_TOKENS * 0.9 < batch.tokens_estimate <= planner.FIRST_BATCH_TOKENS
 
 
@@ -79,7 +79,7 @@ def test_small_work_waits_for_nothing_and_is_spread_over_idle_workers(database):
     planned = planner.plan(database, "tones", planner.Plan(workers=4, linger_seconds=60))
     assert len(planned) == 4
     with database.read() as connection:
-        sizes = list(connection.scalars(sa.select(Batch.segments_total)))
+        sizes = list(connection.scalars(sa.select(Batch.c.segments_total)))
     assert sum(sizes) == 64
     assert max(sizes) - min(sizes) <= 10, sizes
 

@@ -42,12 +42,12 @@ def listened(mill, hear, share=1.0):
             break
         render.run(one, batch_id, Event())
     with one.database.read() as connection:
-        return list(connection.execute(sa.select(Segment.__table__).order_by(Segment.id)))
+        return list(connection.execute(sa.select(Segment).order_by(Segment.c.id)))
 
 
 def metrics(mill):
     with mill.database.read() as connection:
-        return [row.metrics for row in connection.execute(sa.select(Take.metrics))]
+        return [row.metrics for row in connection.execute(sa.select(Take.c.metrics))]
 
 
 def test_other_words_are_one_more_attempt_and_then_need_a_listen(mill):

@@ -159,7 +159,7 @@ def test_each_time_another_seed_and_a_named_one_gives_the_old_take_back(mill, be
     work(mill, bench)
     assert job(mill).audio_sha256 == first
     assert sum(mill.engine.rendered.values()) == made, "that take is there already"
-    assert scalar(mill, sa.select(Segment.redone).where(Segment.position == 1)) == 3
+    assert scalar(mill, sa.select(Segment.c.redone).where(Segment.c.position == 1)) == 3
 
 
 def test_a_failed_segment_is_mended_with_other_words(mill, bench):
@@ -181,7 +181,7 @@ def test_it_goes_ahead_of_fresh_work(mill, bench):
     )
     again(mill, 0)
     (first, *_) = planner.plan(mill.database, "tones", planner.Plan(workers=1, batch_segments=10))
-    mine = sa.select(Segment.batch_id).where(Segment.job_id == job(mill).id, Segment.position == 0)
+    mine = sa.select(Segment.c.batch_id).where(Segment.c.job_id == job(mill).id, Segment.c.position == 0)
     assert scalar(mill, mine) == first
 
 

@@ -65,7 +65,7 @@ def book(mill, audio_format="m4b,mp3", loudness=None):
 
 def job(mill):
     with mill.database.read() as connection:
-        return connection.execute(sa.select(Job.__table__)).one()
+        return connection.execute(sa.select(Job)).one()
 
 
 def digests(mill):
@@ -91,7 +91,7 @@ def reel_objects(mill):
 
 def rows(mill):
     with mill.database.read() as connection:
-        return list(connection.execute(sa.select(Reel.__table__)))
+        return list(connection.execute(sa.select(Reel)))
 
 
 def test_any_number_of_workers_makes_the_same_bytes(mill, bench):
@@ -238,7 +238,9 @@ def test_another_take_of_one_sentence_moves_no_other_sample(mill, bench):
     with mill.database.write() as connection:
         takes.record(connection, [new])
         connection.execute(
-            sa.update(Segment).where(Segment.job_id == row.id, Segment.position == 5).values(take_key="f" * 64)
+            sa.update(Segment)
+            .where(Segment.c.job_id == row.id, Segment.c.position == 5)
+            .values(take_key="f" * 64)
         )
         jobs.assemble_again(connection, [row.id])
     assemble.run(bench)

@@ -76,7 +76,7 @@ def run(tmp_path, monkeypatch, capsys):
 
 def rows(database, table=Job):
     with database.read() as connection:
-        return list(connection.execute(sa.select(table.__table__)))
+        return list(connection.execute(sa.select(table)))
 
 
 def fetched(database, store, folder):
@@ -154,7 +154,7 @@ def test_without_codes_it_says_so_and_goes_on(database, folder_url, run, tmp_pat
     before = fetched(database, store, tmp_path / "before")
     with database.read() as connection:
         one = jobs.by_custom_id(connection, 1, "one")
-        take = connection.scalar(sa.select(Segment.take_key).where(Segment.job_id == one.id))
+        take = connection.scalar(sa.select(Segment.c.take_key).where(Segment.c.job_id == one.id))
     store.delete([entry.key for entry in list(store.list("audio/"))])
     store.delete([keys.take(take)])
     code, out, err = run("fetch", "-o", tmp_path / "out", "--from-codes")

@@ -39,12 +39,12 @@ def run_all(mill, stop=None):
 
 def segments_of(mill):
     with mill.database.read() as connection:
-        return list(connection.execute(sa.select(Segment.__table__).order_by(Segment.id)))
+        return list(connection.execute(sa.select(Segment).order_by(Segment.c.id)))
 
 
 def job_states(mill):
     with mill.database.read() as connection:
-        return [row.state for row in connection.execute(sa.select(Job.__table__).order_by(Job.id))]
+        return [row.state for row in connection.execute(sa.select(Job).order_by(Job.c.id))]
 
 
 def test_every_segment_done_has_its_take_in_the_store(mill):
@@ -125,7 +125,7 @@ def test_stop_keeps_what_is_done_and_gives_the_rest_back(mill):
     assert [row.interruptions for row in segments_of(mill)] == [0, 1, 1]
     assert all(row.attempts == 0 for row in segments_of(mill))
     with mill.database.read() as connection:
-        assert connection.scalar(sa.select(Partial.state)) == b"half"
+        assert connection.scalar(sa.select(Partial.c.state)) == b"half"
     mill.engine.gate.set()
     run_all(mill)
     assert job_states(mill) == ["rendered"] * 3
@@ -176,7 +176,7 @@ def test_counters_equal_a_recount(mill):
     corpus_maker.accepted(mill.database, {f"j{n}": text for n, text in enumerate(texts)})
     run_all(mill)
     with mill.database.read() as connection:
-        for job in list(connection.execute(sa.select(Job.__table__))):
+        for job in list(connection.execute(sa.select(Job))):
             mine = [row for row in segments_of(mill) if row.job_id == job.id]
             assert job.segments_total == len(mine)
             assert job.segments_done == sum(row.state == "done" for row in mine)

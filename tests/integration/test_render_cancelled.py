@@ -39,7 +39,7 @@ def begun(mill):
 
 def states_of(mill):
     with mill.database.read() as connection:
-        return list(connection.scalars(sa.select(Segment.state).order_by(Segment.id)))
+        return list(connection.scalars(sa.select(Segment.c.state).order_by(Segment.c.id)))
 
 
 def test_the_engine_is_stopped_and_what_is_done_is_kept(mill):
@@ -61,7 +61,7 @@ def test_what_is_still_wanted_of_a_stopped_batch_goes_first_in_another(mill):
     thread.join(30)
     assert (reports[0].outcome, reports[0].returned) == ("cancelled", 1)
     with mill.database.read() as connection:
-        (row,) = connection.execute(sa.select(Segment.__table__).where(Segment.state == "pending"))
+        (row,) = connection.execute(sa.select(Segment).where(Segment.c.state == "pending"))
     assert (row.text, row.rank % 2, row.attempts) == ("Wanted.", 0, 0)
 
 
@@ -97,4 +97,4 @@ def test_a_batch_of_which_nothing_is_wanted_is_not_begun(mill):
     assert report.line() == "0 of 2, cancelled"
     assert mill.engine.calls == 0
     with mill.database.read() as connection:
-        assert connection.scalar(sa.select(Batch.outcome)) == "cancelled"
+        assert connection.scalar(sa.select(Batch.c.outcome)) == "cancelled"

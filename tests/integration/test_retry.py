@@ -22,7 +22,7 @@ def database(database_url: str) -> Iterator[Database]:
 def end(database: Database, *ended: states.Job, is_open: bool) -> None:
     with database.write() as connection:
         for position, state in enumerate(ended, 1):
-            connection.execute(sa.update(Job).where(Job.position == position).values(state=state))
+            connection.execute(sa.update(Job).where(Job.c.position == position).values(state=state))
         connection.execute(sa.update(Corpus).values(is_open=is_open))
         assert jobs.cancel(connection, 1) == 0, "nothing is left to be cancelled"
 

@@ -159,7 +159,7 @@ def test_what_is_fine_stays_fine_in_another_corpus_and_after_a_new_assembly(rend
     corpus_maker.accepted(rendered.database, {"again": "QUIET is the third."}, name="second")
     work(rendered, tmp_path)
     with rendered.database.read() as connection:
-        assert {row.state for row in connection.execute(sa.select(Job.state))} == {"completed"}
+        assert {row.state for row in connection.execute(sa.select(Job.c.state))} == {"completed"}
 
 
 def test_what_cannot_be_accepted_changes_nothing(rendered):
@@ -224,7 +224,7 @@ def test_an_accepted_file_stays_accepted_in_another_corpus_and_after_a_new_assem
     corpus_maker.accepted(published.database, {"again": "All is good here."}, name="second", preset="acx")
     work(published, tmp_path)
     with published.database.read() as connection:
-        found = list(connection.execute(sa.select(Job.state, Job.deliverables)))
+        found = list(connection.execute(sa.select(Job.c.state, Job.c.deliverables)))
     assert {row.state for row in found} == {"completed"}
     assert all(row.deliverables[1]["accepted"] for row in found)
 

@@ -68,7 +68,7 @@ def drop(app: Celery, queue: str, count: int) -> None:
 def test_in_a_night_without_workers_nothing_piles_up(app: Celery, database: Database) -> None:
     plan(app, database)
     with database.write() as connection:  # as if others had rendered these
-        connection.execute(sa.update(Job).where(Job.position > 6).values(state="rendered"))
+        connection.execute(sa.update(Job).where(Job.c.position > 6).values(state="rendered"))
     assert a_night(app, database) == 1, "the jobs to be assembled; the batches were rung for before"
     assert (bell.waiting(app, QUEUE), bell.waiting(app, broker.ASSEMBLE)) == (2, 1)
 
@@ -80,7 +80,7 @@ def test_as_many_are_rung_for_as_are_missing(app: Celery, database: Database) ->
     assert bell.waiting(app, QUEUE) == 3
     drop(app, QUEUE, 3)
     with database.write() as connection:
-        for batch_id in connection.scalars(sa.select(Batch.id).limit(2)):
+        for batch_id in connection.scalars(sa.select(Batch.c.id).limit(2)):
             assert batches.claim(connection, batch_id, "somebody", 60)
     assert a_night(app, database) == 1
     assert bell.waiting(app, QUEUE) == 1

@@ -78,7 +78,7 @@ def folder(database, folder_url, tmp_path):
 
 def rows(database):
     with database.read() as connection:
-        return list(connection.execute(sa.select(Job.__table__).order_by(Job.id)))
+        return list(connection.execute(sa.select(Job).order_by(Job.c.id)))
 
 
 def test_what_is_finished_is_well(database, folder):
@@ -131,9 +131,9 @@ def test_what_two_jobs_share_is_made_again_for_both(database, folder, tmp_path):
 def test_what_no_row_refers_to_is_removed_and_nothing_else(database, done):
     before = {entry.key for entry in done.list()}
     with database.write() as connection:
-        (gone,) = connection.scalars(sa.select(Take.take_key).order_by(Take.take_key).limit(1))
-        connection.execute(sa.delete(Take).where(Take.take_key == gone))
-        connection.execute(sa.delete(Job).where(Job.custom_id == "two"))
+        (gone,) = connection.scalars(sa.select(Take.c.take_key).order_by(Take.c.take_key).limit(1))
+        connection.execute(sa.delete(Take).where(Take.c.take_key == gone))
+        connection.execute(sa.delete(Job).where(Job.c.custom_id == "two"))
     young, text = "audio/ff/young.mp3", "texts/ab/abc.json"
     for key in (
         young,
@@ -174,7 +174,7 @@ def test_what_unfinished_work_needs_stays(database, folder, tmp_path):
     with database.write() as connection:
         reels.lay_out(connection, one.id, [reels.NewReel(0, 0, "aaaa", {})])
         options = {**one.options, "cover": covers[0]}
-        connection.execute(sa.update(Job).where(Job.id == one.id).values(options=options))
+        connection.execute(sa.update(Job).where(Job.c.id == one.id).values(options=options))
     collected = collect.collect(database, Older(folder, 2 * DAY), DAY, remove=True)
     assert collected.objects == 2
     assert [entry.key for entry in folder.list("covers/")] == covers[:1]
@@ -209,7 +209,7 @@ def test_what_comes_to_be_needed_while_it_is_removed_is_made_again(database, fol
     """A worker makes just the file that is an orphan: it finds it there, and writes its row when it is gone."""
     (_, two), removing = rows(database), []
     with database.write() as connection:
-        connection.execute(sa.update(Job).where(Job.id == two.id).values(audio_key=None, assembly_key=None))
+        connection.execute(sa.update(Job).where(Job.c.id == two.id).values(audio_key=None, assembly_key=None))
 
     class Racing(Older):
         def delete(self, names):
@@ -218,7 +218,7 @@ def test_what_comes_to_be_needed_while_it_is_removed_is_made_again(database, fol
             self.store.delete(names)
             with database.write() as connection:
                 values = {"audio_key": two.audio_key, "assembly_key": two.assembly_key}
-                connection.execute(sa.update(Job).where(Job.id == two.id).values(values))
+                connection.execute(sa.update(Job).where(Job.c.id == two.id).values(values))
 
     collected = collect.collect(database, Racing(folder, 2 * DAY), DAY, remove=True)
     assert two.audio_key in removing
@@ -238,7 +238,7 @@ def test_takes_that_the_buckets_rules_deleted_are_not_missed(database, s3_url, t
     store.set_lifecycle(Lifecycle([rule]))
     assert verify.verify(database, store, DAY).counts[Finding.MISSING] == 1
     with database.write() as connection:
-        connection.execute(sa.update(Take).values(created_at=Take.created_at - 31 * DAY))
+        connection.execute(sa.update(Take).values(created_at=Take.c.created_at - 31 * DAY))
     verdict = verify.verify(database, store, DAY)
     assert (verdict.is_well, verdict.expired) == (True, 1)
 
@@ -285,7 +285,7 @@ def test_the_same_on_postgres(postgres_url, tmp_path):
     one, two = rows(database)
     store.delete([one.audio_key])
     with database.write() as connection:
-        connection.execute(sa.delete(Job).where(Job.id == two.id))
+        connection.execute(sa.delete(Job).where(Job.c.id == two.id))
     older = Older(store, 2 * DAY)
     verdict = verify.verify(database, older, DAY)
     assert verdict.counts == {Finding.MISSING: 1, Finding.WRONG_SIZE: 0, Finding.ORPHANED: 1}

@@ -19,7 +19,7 @@ def made(sqlite_url: str, folder_url: str, **message: Any) -> dict[str, list[tup
     body = {"voicemill": 1, "corpus": "corpus", "engine": "espeak", **message}
     submissions.take_in(database, objects.open_store(folder_url), body)
     with database.read() as connection:
-        jobs = list(connection.execute(sa.select(Job.custom_id, Job.options)))
+        jobs = list(connection.execute(sa.select(Job.c.custom_id, Job.c.options)))
     database.close()
     return {
         job.custom_id: [(each["format"], each["loudness"]) for each in job.options["deliverables"]]

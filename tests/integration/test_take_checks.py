@@ -67,7 +67,7 @@ def run_all(mill):
 
 def rows(mill, model=Segment):
     with mill.database.read() as connection:
-        return list(connection.execute(sa.select(model.__table__).order_by(*model.__table__.primary_key)))
+        return list(connection.execute(sa.select(model).order_by(*model.primary_key)))
 
 
 def until(found, seconds=60):

@@ -79,7 +79,7 @@ class Place:
 
     def rows(self, table):
         with self.mill.database.read() as connection:
-            return list(connection.execute(sa.select(table.__table__).order_by(*table.__table__.primary_key)))
+            return list(connection.execute(sa.select(table).order_by(*table.primary_key)))
 
     def reassemble(self):
         with self.mill.database.write() as connection:
@@ -158,7 +158,7 @@ def test_where_codes_are_of_no_use_takes_are_rendered_again_and_agree_with_what_
     place.mill.store.delete([keys.codes(first)])
     place.mill.store.put(keys.codes(first), b"not codes")
     with place.mill.database.write() as connection:
-        connection.execute(sa.update(Take).where(Take.take_key == second).values(recipe={"codec": "another"}))
+        connection.execute(sa.update(Take).where(Take.c.take_key == second).values(recipe={"codec": "another"}))
     place.reassemble()
     kept = place.mill.store.get(keys.codes(second))
     engine = Coded(salt=3)
@@ -219,9 +219,9 @@ def test_a_cover_that_is_missing_fails_its_job_alone(place):
         place.mill.database, {"one": ["Some text."], "two": ["Another text."]}, audio_format="mp3"
     )
     with place.mill.database.write() as connection:
-        one = connection.execute(sa.select(Job.__table__).order_by(Job.id)).first()
+        one = connection.execute(sa.select(Job).order_by(Job.c.id)).first()
         gone = {**one.options, "cover": "covers/ab/abc.png"}
-        connection.execute(sa.update(Job).where(Job.id == one.id).values(options=gone))
+        connection.execute(sa.update(Job).where(Job.c.id == one.id).values(options=gone))
     place.work()
     assert [(row.custom_id, row.state) for row in place.rows(Job)] == [("one", "failed"), ("two", "completed")]
     assert "covers/ab/abc.png" in place.rows(Job)[0].detail

@@ -94,12 +94,12 @@ def run(tmp_path, bucket, monkeypatch, capsys):
 
 def rows(database):
     with database.read() as connection:
-        return list(connection.execute(sa.select(Job.__table__).order_by(Job.id)))
+        return list(connection.execute(sa.select(Job).order_by(Job.c.id)))
 
 
 def events(database):
     with database.read() as connection:
-        return [json.loads(body) for body in connection.scalars(sa.select(Event.body).order_by(Event.id))]
+        return [json.loads(body) for body in connection.scalars(sa.select(Event.c.body).order_by(Event.c.id))]
 
 
 def count(database, table):
@@ -179,8 +179,8 @@ def test_a_job_that_is_taken_up_again_needs_no_thaw(database, frozen):
     one, two = rows(database)
     database.run(lambda connection: thaws.ask(connection, [one.id, two.id], "standard", 3))
     with database.write() as connection:
-        connection.execute(sa.update(Job).where(Job.id == one.id).values(state="pending"))
-        connection.execute(sa.delete(Job).where(Job.id == two.id))
+        connection.execute(sa.update(Job).where(Job.c.id == one.id).values(state="pending"))
+        connection.execute(sa.delete(Job).where(Job.c.id == two.id))
     assert thawing.settle(database, store, 0.0) == 0
     assert count(database, Thaw) == 0
 
@@ -271,10 +271,10 @@ def test_the_sweep_forgets_events_for_which_nothing_is_left_to_do(database):
         with database.write() as connection:
             outbox.write(connection, outbox.EventType.JOB_FAILED, {"id": name}, corpus_id=1)
     with database.write() as connection:
-        sent = sa.select(Event.id).where(Event.body.contains("sent")).scalar_subquery()
-        connection.execute(sa.update(Delivery).where(Delivery.event_id == sent).values(state="delivered"))
-        old = Event.created_at - 31 * 86_400
-        connection.execute(sa.update(Event).where(~Event.body.contains("new")).values(created_at=old))
+        sent = sa.select(Event.c.id).where(Event.c.body.contains("sent")).scalar_subquery()
+        connection.execute(sa.update(Delivery).where(Delivery.c.event_id == sent).values(state="delivered"))
+        old = Event.c.created_at - 31 * 86_400
+        connection.execute(sa.update(Event).where(~Event.c.body.contains("new")).values(created_at=old))
     sweep.sweep(database, keep_events=32 * 86_400)
     assert len(events(database)) == 3
     sweep.sweep(database)
@@ -291,7 +291,7 @@ def test_the_clock_looks_after_thaws(database, frozen, server, monkeypatch):
     assert tick.app.conf.beat_schedule["thaws"]["task"] == tick.look_after_thaws.name
     thawing.ask(database, store, thawing.look(store, rows(database)), "standard", 3, PRICES)
     with database.write() as connection:
-        connection.execute(sa.update(Thaw).values(looked_at=Thaw.looked_at - 2))
+        connection.execute(sa.update(Thaw).values(looked_at=Thaw.c.looked_at - 2))
     server.hold(False)
     with tick._looking:
         assert tick.look_after_thaws() == "another look is under way"

@@ -10,7 +10,7 @@ from tests import corpus_maker
 def test_a_thaw_is_taken_up_by_one_and_ends_once(database):
     corpus_maker.accepted(database, ["One text.", "Another text."])
     with database.read() as connection:
-        one, two = connection.scalars(sa.select(Job.id).order_by(Job.id))
+        one, two = connection.scalars(sa.select(Job.c.id).order_by(Job.c.id))
         assert not thaws.any_pending(connection)
     database.run(lambda connection: thaws.ask(connection, [one, two], "standard", 3))
     database.run(lambda connection: thaws.ask(connection, [one], "bulk", 9, anew=False))  # on its way already
@@ -48,5 +48,5 @@ def test_a_take_keeps_its_recipe(database):
     ]
     database.run(lambda connection: takes.record(connection, new))
     with database.read() as connection:
-        found = connection.execute(sa.select(Take.recipe, Take.metrics).order_by(Take.take_key)).all()
+        found = connection.execute(sa.select(Take.c.recipe, Take.c.metrics).order_by(Take.c.take_key)).all()
     assert [tuple(row) for row in found] == [(recipe, {"rms": 0.1}), (None, {"rms": 0.1})]

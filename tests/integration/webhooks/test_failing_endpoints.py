@@ -65,7 +65,7 @@ def test_a_delivery_that_breaks_is_a_failed_attempt_of_its_own_and_stops_no_othe
         broken = events.add(database, never)
         events.add(database, good)
         with database.write() as connection:  # nobody can sign with it
-            no_secret = sa.update(Endpoint).where(Endpoint.id == broken)
+            no_secret = sa.update(Endpoint).where(Endpoint.c.id == broken)
             connection.execute(no_secret.values(secret=SecretStr("whsec_x")))
         ids = events.happen(database, 30)
         tally = deliver.due(database, events.settings())

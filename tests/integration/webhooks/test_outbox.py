@@ -100,8 +100,8 @@ def test_what_is_told_of_a_corpus(database, receiver):
     told = {"jobs": {"total": 3, "completed": 2, "failed": 1}, "seconds": 4.0, "bytes": 18, "corpus": "buch"}
     with database.write() as connection:
         good = {"state": "completed", "samples": 48_000, "sample_rate": 24_000, "audio_bytes": 9}
-        connection.execute(sa.update(Job).where(Job.id > 1).values(**good))
-        connection.execute(sa.update(Job).where(Job.id == 1).values(state="failed"))
+        connection.execute(sa.update(Job).where(Job.c.id > 1).values(**good))
+        connection.execute(sa.update(Job).where(Job.c.id == 1).values(state="failed"))
         for state in ("completed", "completed_with_errors", "cancelled"):
             connection.execute(sa.update(Corpus).values(state=state))
             assert outbox.corpus_ended(connection, 1)
@@ -126,7 +126,7 @@ def test_every_end_has_its_event_and_no_other_state_has(database, receiver):
     assert ended == ["completed", "needs_review", "failed", "completed", "completed_with_errors", "cancelled"]
     with database.read() as connection:
         of_states = set(EventType) - {EventType.JOB_THAWED}  # of its files
-        assert set(connection.scalars(sa.select(Event.type))) == of_states
+        assert set(connection.scalars(sa.select(Event.c.type))) == of_states
 
 
 def test_an_event_that_tells_too_much_is_a_defect(sqlite, receiver):
