@@ -31,6 +31,6 @@ def command(place: Place, corpus: str, as_json: bool) -> None:
     if as_json:
         show.print_json({"corpus": name, "cancelled": count is not None, "jobs": count or 0})
     elif count is not None:
-        show.out.print(f"{name}: cancelled, {count} jobs will not be made; what is done is kept")
+        show.say(f"{name}: cancelled, {count} jobs will not be made; what is done is kept")
     else:
-        show.out.print(f"{name}: has ended already")
+        show.say(f"{name}: has ended already")

@@ -40,4 +40,4 @@ def upgrade(place: Place, as_json: bool) -> None:
     if as_json:
         show.print_json({"database": database.url, "before": before, "revision": after})
     else:
-        show.out.print(f"{database.url}: {'already' if before == after else 'now'} at revision {after}")
+        show.say(f"{database.url}: {'already' if before == after else 'now'} at revision {after}")

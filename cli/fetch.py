@@ -77,11 +77,11 @@ def command(
         )
     else:
         kept = f", {fetched.kept} were there" if fetched.kept else ""
-        show.out.print(
+        show.say(
             f"{row.name}: {fetched.files} files written to {out}{kept}; {fetched.results} results, {fetched.errors} errors"
         )
     if remade and not as_json:
-        show.out.print(_remade(remade))
+        show.say(_remade(remade))
     if fetched.frozen:
         show.error(_frozen(fetched.frozen, row.name))
     if fetched.frozen or row.state == states.Corpus.COMPLETED_WITH_ERRORS:

@@ -101,7 +101,7 @@ def show_(place: Place, as_json: bool) -> None:
         told = [{"ours": mine, "rule": dict(rule)} for mine, rule in zip(ours, found.rules, strict=True)]
         show.print_json({"rules": told, "default_minimum": found.default_minimum})
     elif not found.rules:
-        show.out.print("The bucket has no lifecycle rules; `voicemill storage lifecycle plan` proposes some.")
+        show.say("The bucket has no lifecycle rules; `voicemill storage lifecycle plan` proposes some.")
     else:
         rows = [
             ("ours" if lifecycle.is_ours(store, rule) else "others'", rule.get("ID", ""), *_words(rule))
@@ -204,13 +204,11 @@ def _tell(made: _Plan, as_json: bool, *, applied: bool) -> None:
         for refusal in made.refused:
             show.error(f"{refusal.want.name} is refused: {refusal.reason}.")
         if made.diff.is_empty:
-            show.out.print("The bucket's rules are as wanted; there is nothing to do.")
+            show.say("The bucket's rules are as wanted; there is nothing to do.")
         elif applied:
-            show.out.print("Applied, and read back the same.")
+            show.say("Applied, and read back the same.")
         else:
-            show.out.print(
-                "Nothing was changed; `voicemill storage lifecycle apply` with the same options does it."
-            )
+            show.say("Nothing was changed; `voicemill storage lifecycle apply` with the same options does it.")
     if made.refused:
         sys.exit(ExitCode.SOME_FAILED)
 
@@ -244,39 +242,39 @@ def _show_costs(made: _Plan) -> None:
         for kind, held in found.holdings.items()
     ]
     if not rows:
-        show.out.print("The store is empty, so there is nothing to reckon.")
+        show.say("The store is empty, so there is nothing to reckon.")
         return
     total = sum(held.objects for held in found.holdings.values())
     size = sum(held.bytes for held in found.holdings.values())
     rows.append(("all", f"{total:,}", show.size(size), _money(found.before), _money(found.after)))
-    show.out.print("")
+    show.say("")
     headings = ("", "OBJECTS", "SIZE", f"{currency} A MONTH", "IN THE END")
     show.table(headings, rows, right=(1, 2, 3, 4))
     for want in made.wanted:
         if want.is_move and (move := found.moves[want.name]).too_small:
-            show.out.print(
+            show.say(
                 f"{want.name}: {move.too_small:,} objects are under {-(-(want.least or 0) // 1024)} KiB and stay where "
                 "they are: moving them would not pay."
             )
     if found.once:
         paid = f", paid back in {found.months_to_pay:.1f} months" if found.months_to_pay else ""
-        show.out.print(
+        show.say(
             f"The moves cost {_money(found.once)} {currency} once{paid}; "
             f"reading all of it back once, {_money(found.back)}."
         )
-    show.out.print(f"Prices of {made.price_list.date}, {made.price_list.region} ({made.price_list.source}).")
+    show.say(f"Prices of {made.price_list.date}, {made.price_list.region} ({made.price_list.source}).")
 
 
 def _show_losses(made: _Plan) -> None:
     """What to know of what is deleted."""
     kinds = {want.kind for want in made.wanted if want.kind is not None and not want.is_move}
     if keys.Kind.TAKES in kinds:
-        show.out.print(
+        show.say(
             "Takes that are deleted are rendered again where their job is assembled again and their engine (espeak) has no "
             "codes."
         )
     if kinds and made.versions:
-        show.out.print(
+        show.say(
             f"The bucket keeps versions: what is deleted stays as one, and is billed, {lifecycle.VERSIONS_STAY} days more."
         )
     elif kinds and made.versions is None:

@@ -43,7 +43,7 @@ def command(place: Place, corpus: str | None, state: str | None, limit: int, as_
         show.print_json(found)
     elif corpus is None and state is None:
         for summary in found:
-            show.out.print(show.state_line(summary))
+            show.say(show.state_line(summary))
     else:
         lines = [
             (

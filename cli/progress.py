@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
-from rich.progress import BarColumn, Progress, TextColumn
 
 from cli import show
 from storage import corpora, errors, fleet, jobs, states
@@ -172,12 +171,15 @@ def _show(database: Database, corpus: sa.Row[Any], meter: Meter, ended: Event) -
         for _ in _looks(database, corpus.id, meter, ended, EVERY_LINE):
             show.note(meter.line())
         return
+    from rich.console import Console  # here, since few commands show a bar
+    from rich.progress import BarColumn, Progress, TextColumn
+
     columns = (
         TextColumn("{task.percentage:>3.0f}%"),
         BarColumn(bar_width=24),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
-    with Progress(*columns, console=show.err, transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
         task = bar.add_task("", total=1)
         for _ in _looks(database, corpus.id, meter, ended, 0.5):
             bar.update(task, completed=meter.share(), description=meter.line())

@@ -81,9 +81,7 @@ def command(
         if as_json:
             show.print_json({**told, "state": "pending", "audio": None})
         else:
-            show.out.print(
-                f"{job}:{position} is rendered again; `voicemill watch {row.name}` shows how far it is."
-            )
+            show.say(f"{job}:{position} is rendered again; `voicemill watch {row.name}` shows how far it is.")
         return
     code = work.work(place, database, store, spec, row.name, going_on=False, quiet=quiet)
     folder = out or (place.storage.home.parent if place.storage.home.name == HIDDEN else None)
@@ -102,11 +100,11 @@ def command(
     else:
         end = f": {found.detail}" if found.detail else ""
         if code == ExitCode.INTERRUPTED:
-            show.out.print("Stopped. Run the same command again to go on.")
+            show.say("Stopped. Run the same command again to go on.")
             sys.exit(code)
-        show.out.print(f"{job}:{position} was rendered again; the job is {found.state.replace('_', ' ')}{end}")
+        show.say(f"{job}:{position} was rendered again; the job is {found.state.replace('_', ' ')}{end}")
         if audio:
-            show.out.print(f"Listen: {audio}")
+            show.say(f"Listen: {audio}")
     if code == ExitCode.OK and found.state != states.Job.COMPLETED:
         code = ExitCode.SOME_FAILED
     sys.exit(code)

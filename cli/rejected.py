@@ -28,7 +28,7 @@ def command(place: Place, limit: int, as_json: bool) -> None:
         return
     show.table(("NUMBER", "CORPUS", "REASON"), [(row.id, row.corpus or "", row.reason) for row in rows])
     if not total:
-        show.out.print("No message was rejected.")
+        show.say("No message was rejected.")
         return
     told = "1 message was rejected" if total == 1 else f"{total} messages were rejected"
-    show.out.print(told if kept == total else f"{told}; the last {kept} are kept")
+    show.say(told if kept == total else f"{told}; the last {kept} are kept")

@@ -112,12 +112,12 @@ def _deliver(
             {**summary, "out": str(out), "files_written": fetched.files, "files_kept": fetched.kept}
         )
         return summary
-    show.out.print(show.state_line(summary))
+    show.say(show.state_line(summary))
     if summary["state"] == states.Corpus.RUNNING:
-        show.out.print("Stopped. Run the same command again to go on.")
+        show.say("Stopped. Run the same command again to go on.")
     if fetched.errors:
-        show.out.print(f"{fetched.errors} jobs have something to tell in {out / 'errors.jsonl'}")
-    show.out.print(
+        show.say(f"{fetched.errors} jobs have something to tell in {out / 'errors.jsonl'}")
+    show.say(
         f"Listen: {out}{os.sep} ({fetched.files + fetched.kept} files, {show.size(summary['audio_bytes'])})"
     )
     return summary

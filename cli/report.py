@@ -87,4 +87,4 @@ def command(
         )
         return
     listen = f", {written.flags} takes to listen to ({written.players} with sound)" if written.flags else ""
-    show.out.print(f"{facts.summary['name']}: {out} ({show.size(written.size)}){listen}", markup=False)
+    show.say(f"{facts.summary['name']}: {out} ({show.size(written.size)}){listen}")

@@ -33,7 +33,7 @@ def command(place: Place, corpus: str | None, custom_ids: tuple[str, ...], as_js
     else:
         with database.read() as connection:
             reopened = results.find(connection, row.name).state != row.state
-        show.out.print(f"{row.name}: {_told(job_count, segment_count, reopened)}")
+        show.say(f"{row.name}: {_told(job_count, segment_count, reopened)}")
 
 
 def _told(job_count: int, segment_count: int, reopened: bool) -> str:

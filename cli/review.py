@@ -90,7 +90,7 @@ def _accept(
         show.print_json({"corpus": corpus.name, "state": state, **told})
         return
     rest = f"{left} left to listen to" if left else "nothing is left to listen to"
-    show.out.print(f"{corpus.name}: {done.segments + done.files} accepted, {done.jobs} jobs completed; {rest}")
+    show.say(f"{corpus.name}: {done.segments + done.files} accepted, {done.jobs} jobs completed; {rest}")
 
 
 def _list(
@@ -115,19 +115,19 @@ def _list(
         show.print_json({"corpus": corpus.name, "state": corpus.state, **told})
         return
     if not flags and not files:
-        show.out.print(f"{corpus.name}: nothing needs a listen")
+        show.say(f"{corpus.name}: nothing needs a listen")
         return
     for flag, path in listed:
         where = "" if flag.at_seconds is None else f", at {_clock(flag.at_seconds)} of its audio"
-        show.out.print(f"{flag.job}:{flag.segment}  {flag.reason}: {flag.detail}{where}", markup=False)
-        show.out.print(f"    {json.dumps(flag.text, ensure_ascii=False)}", markup=False)
-        show.out.print(f"    {path or 'its take is not in the store any more: listen there'}", markup=False)
+        show.say(f"{flag.job}:{flag.segment}  {flag.reason}: {flag.detail}{where}")
+        show.say(f"    {json.dumps(flag.text, ensure_ascii=False)}")
+        show.say(f"    {path or 'its take is not in the store any more: listen there'}")
     for file in files:
-        show.out.print(f"{file.job}  {file.file}: {file.problem}", markup=False)
-        show.out.print(f"    {file.path}", markup=False)
+        show.say(f"{file.job}  {file.file}: {file.problem}")
+        show.say(f"    {file.path}")
     shown = len(flags) + len(files)
     more = f" ({shown} are shown: --limit)" if total > shown else ""
-    show.out.print(f"{corpus.name}: {total} to listen to{more}")
+    show.say(f"{corpus.name}: {total} to listen to{more}")
 
 
 def _wanted(named: str) -> review.Wanted:

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def say(message: str) -> None:
+    """A line of the answer on standard output."""
+    click.echo(message)
 
 
 def error(message: str) -> None:
@@ -29,13 +29,16 @@ def note(message: str) -> None:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> None:
-    """A plain table; columns named in `right` are set flush right."""
+    """A plain table; columns named in `right` are set flush right. What stands in brackets is no markup."""
+    from rich.console import Console  # here, since most commands print no table
+    from rich.table import Table
+
     made = Table(box=None, pad_edge=False, header_style="bold")
     for number, heading in enumerate(headings):
         made.add_column(heading, justify="right" if number in right else "left", overflow="fold")
     for row in rows:
         made.add_row(*(str(cell) for cell in row))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(made)
+    Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200).print(made)
 
 
 def duration(seconds: float | None) -> str:

@@ -74,18 +74,16 @@ def gc(place: Place, yes: bool, grace: float, as_json: bool) -> None:
         ]
         show.table(("NO ROW REFERS TO", "OBJECTS", "SIZE", "OLDEST"), rows, right=(1, 2))
     if found.young:
-        show.out.print(
-            f"{found.young:,} more are younger than {max(grace, 1):g} hours, or are texts: they stay."
-        )
+        show.say(f"{found.young:,} more are younger than {max(grace, 1):g} hours, or are texts: they stay.")
     told = f"{found.objects:,} objects, {show.size(found.bytes)}"
     if not found.objects:
-        show.out.print("There is nothing to remove.")
+        show.say("There is nothing to remove.")
     elif not found.removed:
-        show.out.print(f"{told} would be removed; nothing was. `voicemill storage gc --yes` removes them.")
+        show.say(f"{told} would be removed; nothing was. `voicemill storage gc --yes` removes them.")
     else:
-        show.out.print(f"{told} were removed.")
+        show.say(f"{told} were removed.")
     if found.again:
-        show.out.print(f"{found.again} jobs came to need some of it meanwhile and are assembled again.")
+        show.say(f"{found.again} jobs came to need some of it meanwhile and are assembled again.")
 
 
 def _day(moment: float) -> str:
@@ -145,7 +143,7 @@ def verify_(place: Place, mend: bool, limit: int, grace: float, as_json: bool) -
         _show(verdict, limit, mending=mend)
         if mended:
             when = ", once `voicemill render` is run again" if place.is_embedded else ""
-            show.out.print(f"{mended} jobs are assembled again{when}.")
+            show.say(f"{mended} jobs are assembled again{when}.")
     if not verdict.is_well:
         sys.exit(ExitCode.SOME_FAILED)
 
@@ -164,14 +162,14 @@ def _show(verdict: verify.Verdict, limit: int, *, mending: bool) -> None:
         show.table(("", "OBJECT", "BYTES", "EXPECTED"), rows, right=(2, 3))
     more = sum(verdict.counts.values()) - len(rows)
     if more:
-        show.out.print(f"and {more:,} more")
+        show.say(f"and {more:,} more")
     amiss = ", ".join(f"{count:,} {WORDS[finding]}" for finding, count in verdict.counts.items() if count)
     told = [f"{verdict.objects:,} objects: {amiss or 'every one is as its row says'}"]
     told += [f"{verdict.expired:,} takes deleted by the bucket's rules"] if verdict.expired else []
     told += [f"{verdict.young:,} too young to judge"] if verdict.young else []
     told += [f"{verdict.strange:,} that are none of ours"] if verdict.strange else []
-    show.out.print("; ".join(told))
+    show.say("; ".join(told))
     if verdict.counts[verify.Finding.ORPHANED]:
-        show.out.print("`voicemill storage gc` removes what is orphaned.")
+        show.say("`voicemill storage gc` removes what is orphaned.")
     if verdict.broken and not mending:
-        show.out.print("`voicemill storage verify --mend` has finished audio made again.")
+        show.say("`voicemill storage verify --mend` has finished audio made again.")

@@ -65,7 +65,7 @@ def command(
         return
     if not as_json:
         told = f"{totals.jobs:,} jobs, {totals.segments:,} segments"
-        show.out.print(f"{accepted.name}: {told if accepted.created else _known(corpus)}")
+        show.say(f"{accepted.name}: {told if accepted.created else _known(corpus)}")
     if wait or watching:
         watch.until_ended(database, corpus, quiet=not watching, as_json=as_json)
 

@@ -70,4 +70,4 @@ def export(place: Place, job: str, corpus: str | None, codes: bool, out: Path, a
     if as_json:
         show.print_json(written)
     else:
-        show.out.print(f"{len(written)} takes written to {out}")
+        show.say(f"{len(written)} takes written to {out}")

@@ -143,7 +143,7 @@ def _show(
     if rows:
         show.table(("JOB", "STATE", "SIZE", "UNTIL"), rows, right=(2,))
     if len(cold) > LINES:
-        show.out.print(f"and {len(cold) - LINES:,} more")
+        show.say(f"and {len(cold) - LINES:,} more")
     if asked.jobs:
         cost = ""
         if asked.cost is not None:
@@ -151,15 +151,15 @@ def _show(
                 f", about {asked.cost:.2f} {price_list.currency} with {days} days of readable copies, at the prices of "
                 f"{price_list.date}"
             )
-        show.out.print(
+        show.say(
             f"Asked for {asked.jobs:,} jobs: {asked.objects:,} objects, {show.size(asked.bytes)}{cost}; there in "
             f"about {asked.takes_about}."
         )
     counts = {warmth: sum(1 for job in found if job.warmth == warmth) for warmth in Warmth}
     told = [f"{count:,} {WORDS[warmth]}" for warmth, count in counts.items() if count]
-    show.out.print(f"{name}: {', '.join(told)}")
+    show.say(f"{name}: {', '.join(told)}")
     if counts[Warmth.READY] == len(found):
-        show.out.print("All of it can be fetched.")
+        show.say("All of it can be fetched.")
 
 
 def _list(database: Database, as_json: bool) -> None:
@@ -169,7 +169,7 @@ def _list(database: Database, as_json: bool) -> None:
         names = ("custom_id", "corpus", "state", "tier", "days", "asked_at", "ready_at", "until")
         show.print_json([{name: getattr(row, name) for name in names} for row in rows])
     elif not rows:
-        show.out.print("Nothing was asked for. `voicemill thaw CORPUS` asks.")
+        show.say("Nothing was asked for. `voicemill thaw CORPUS` asks.")
     else:
         lines = [
             (row.custom_id, row.corpus, row.state, row.tier, _moment(row.asked_at), _moment(row.until))

@@ -64,6 +64,6 @@ def until_ended(database: Database, corpus: sa.Row, *, quiet: bool, as_json: boo
     if as_json:
         show.print_json({**summary, "worker_seconds": round(row.worker_seconds, 3), "cost": cost})
     else:
-        show.out.print(show.state_line(summary) + ("" if cost is None else f", cost {cost:.2f}"))
+        show.say(show.state_line(summary) + ("" if cost is None else f", cost {cost:.2f}"))
     if row.state != states.Corpus.COMPLETED:
         sys.exit(ExitCode.SOME_FAILED)

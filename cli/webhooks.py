@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 from pydantic import SecretStr
-from rich import markup
 
 from cli import show
 from cli.exit_codes import ExitCode
@@ -80,7 +79,7 @@ def list_(place: Place, as_json: bool) -> None:
         [
             (
                 row.id,
-                markup.escape(row.url),
+                row.url,
                 "all" if row.scope == endpoints.Scope.ALL else "that named it",
                 ", ".join(row.events) or "all",
                 row.waiting,
@@ -165,10 +164,7 @@ def list_deliveries(place: Place, failed: bool, endpoint_id: int | None, limit: 
         return
     show.table(
         ("DELIVERY", "ENDPOINT", "EVENT", "STATE", "ATTEMPTS", ""),
-        [
-            (row.id, row.endpoint_id, row.type, row.state, row.attempts, markup.escape(row.error or ""))
-            for row in rows
-        ],
+        [(row.id, row.endpoint_id, row.type, row.state, row.attempts, row.error or "") for row in rows],
         right=(4,),
     )
 

@@ -1,18 +1,24 @@
 """What is known of a pool as a whole: its virtual time for fair queueing, and its measured speed."""
 
+import importlib
+from typing import TYPE_CHECKING
+
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.database import now
 from storage.models import Clock, Speed
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 SMOOTHING = 0.3  # weight of the newest measurement in the running mean of a pool's speed
 
 
 def upsert(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that can say ON CONFLICT, in the connection's dialect."""
-    maker = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    return maker(table)
+    dialect = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")  # one of two is loaded
+    made: sqlite.Insert | postgresql.Insert = dialect.insert(table)
+    return made
 
 
 def virtual_time(connection: sa.Connection, pool: str, priority: int) -> int:
