@@ -1,6 +1,7 @@
 """`voicemill`: the command group, and the one place where errors become one line and an exit code."""
 
 import difflib
+import gc
 import importlib
 import io
 import sys
@@ -59,6 +60,8 @@ class Commands(click.Group):
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         found: click.Command = getattr(importlib.import_module(f"cli.{module}"), attribute)
+        gc.freeze()
+        gc.enable()  # see `cli.start`
         return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:

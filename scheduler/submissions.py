@@ -16,11 +16,10 @@ import sqlalchemy as sa
 from celery import Celery
 from kombu import Consumer, Message
 
-from scheduler import accept, custom_ids, options
+from scheduler import accept, custom_ids, options, paragraphs
 from scheduler.document import Block, Document
 from scheduler.house import House
 from scheduler.planner import priority_of
-from scheduler.readers import paragraphs
 from storage import errors, rejections
 from storage.database import Database, NotMigratedError
 from storage.objects import key_rules

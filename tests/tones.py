@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from threading import Event, Lock
 from typing import Any
 
-import numpy as np
-
 from workers.engines.engine import Failure, Options, Partial, Reason, Request, Result, Take
 from workers.voices import Voice
 
@@ -87,6 +85,8 @@ class Tones:
 def tone(request: Request, *, quiet: bool = False) -> bytes:
     digest = hashlib.sha256(f"{request.text}|{request.voice}|{request.seed}".encode()).digest()
     seconds = 0.2 + SECONDS_PER_CHARACTER * len(request.text)
+    import numpy as np  # here, since a supervisor knows the engine and never renders
+
     at = np.arange(int(seconds * RATE)) / RATE
     wave = np.sin(2 * np.pi * (200 + digest[0] * 4 + digest[1] / 16) * at) * (0 if quiet else 0.3)
     return (wave * 32767).astype("<i2").tobytes()

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from storage import errors
 from workers.audio import acx, formats
 from workers.audio.formats import Format
-from workers.audio.loudness import Level
+
+if TYPE_CHECKING:
+    from workers.audio.loudness import Level
 
 TRUE_PEAK = -1.0  # dBTP: EBU R128's ceiling, before the encoder
 QUIETEST, LOUDEST = -40.0, -5.0  # LUFS that may be asked for
@@ -64,7 +66,7 @@ class Target:
     rms: float | None  # dBFS, where it is not the loudness that counts
     ceiling: float  # dBTP that no peak is to be over, before it is encoded
 
-    def missing(self, level: Level) -> float:
+    def missing(self, level: "Level") -> float:
         """dB from a level to this one."""
         if self.lufs is not None:
             return self.lufs - level.lufs

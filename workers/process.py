@@ -4,10 +4,8 @@ It is `celery -A APP worker` without Celery's command line, which imports Flower
 """
 
 import argparse
+import gc
 import sys
-
-from celery.app.utils import find_app
-from celery.utils.nodenames import host_format
 
 
 def main() -> None:
@@ -19,6 +17,10 @@ def main() -> None:
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--log-level", default="info")
     given = parser.parse_args()
+    gc.disable()  # what is imported now stays: there is no garbage among it
+    from celery.app.utils import find_app
+    from celery.utils.nodenames import host_format
+
     worker = find_app(given.app).Worker(
         hostname=host_format(f"{given.name}@%h"),
         pool_cls="threads",
@@ -28,6 +30,8 @@ def main() -> None:
         without_gossip=True,
         without_mingle=True,
     )
+    gc.freeze()
+    gc.enable()
     worker.start()
     sys.exit(worker.exitcode)
 

@@ -9,7 +9,7 @@ from typing import Any
 from storage import errors, jobs, keys
 from storage.objects.store import Store
 from workers import levels, reels
-from workers.audio import acx, captions, encode, ffmpeg, loudness
+from workers.audio import acx_file, captions, encode, ffmpeg, loudness
 from workers.deliverables import Deliverable
 from workers.programme import Programme, Reader
 
@@ -89,7 +89,7 @@ def described(ready: Ready, number: int, path: Path) -> dict[str, Any]:
     if (gain := ready.gain(wanted)) is not None:
         told["gain_db"] = gain
     if wanted.preset == "acx":
-        measured = acx.measure(path)
+        measured = acx_file.measure(path)
         told["measured"] = asdict(measured)
         if (problem := measured.problem()) is not None:
             told["problem"] = f"ACX would not take it: {problem}"

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scheduler import paragraphs
 from scheduler.document import Block, Document, Problem
-from scheduler.readers import paragraphs, registry, source
+from scheduler.readers import registry, source
 
 _TEXT = "a string"
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {

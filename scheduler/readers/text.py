@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from scheduler import paragraphs
 from scheduler.document import Block, Document, Problem
-from scheduler.readers import paragraphs, registry, source
+from scheduler.readers import registry, source
 
 
 @registry.reader(".txt")

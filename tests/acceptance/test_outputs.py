@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import commands
-from workers.audio import acx, ffmpeg
+from workers.audio import acx_file, ffmpeg
 
 BOOK = """# The Lamp
 
@@ -103,7 +103,7 @@ def test_one_rendering_several_files(folder: Path) -> None:
             assert re.findall(r"title +: (The \w+)", told) == ["The Lamp", "The Fog"]
         if name.startswith("acx/"):
             assert (file.info.bitrate, file.info.channels) == (192_000, 1)
-            measured = acx.measure(path)
+            measured = acx_file.measure(path)
             assert measured.problem() is None
             assert measured.rms == pytest.approx(each["measured"]["rms"])
         else:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from workers.audio import acx, encode
+from workers.audio import acx, acx_file, encode
 from workers.audio.acx import Measured
 
 GOOD = {"rms": -20.0, "peak": -3.5, "noise_floor": -70.0, "seconds": 1800.0, "head": 0.76, "tail": 2.0}
@@ -60,7 +60,7 @@ def measured(folder: Path, *sounds: Sound, kind: str = "mp3") -> Measured:
     bitrate = acx.BITRATE if kind == "mp3" else None
     with encode.Encoder(path, kind, acx.SAMPLE_RATE, bitrate=bitrate) as encoder:
         encoder.write(np.rint(np.concatenate(sounds) * 32767).astype("<i2").tobytes())
-    return acx.measure(path)
+    return acx_file.measure(path)
 
 
 @pytest.mark.parametrize(("kind", "near"), [("wav", 0.05), ("mp3", 0.35)])

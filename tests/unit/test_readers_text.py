@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler import readers
+from scheduler import paragraphs, readers
 from scheduler.document import Document, Problem
-from scheduler.readers import paragraphs, source
+from scheduler.readers import source
 
 
 def one(path: Path, **how: object) -> Document | Problem:
