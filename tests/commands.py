@@ -1,4 +1,4 @@
-"""Runs the real `voicemill` in a process of its own."""
+"""Runs the real `voicemill` in a process of its own: forked (`tests.warm`) where it runs to its end, else started."""
 
 import json
 import os
@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests import warm
 
 ROOT = Path(__file__).resolve().parents[1]
 LINE = [sys.executable, "-m", "cli"]
@@ -27,14 +29,20 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **more}
 
 
-def run(*arguments: object, cwd: Path, given: str | bytes | None = None, **more: str) -> Answer:
+def run(*arguments: object, cwd: Path, given: str | bytes = b"", **more: str) -> Answer:
     """Run a command to its end."""
     text = given.encode() if isinstance(given, str) else given
+    code, out, err = warm.run(list(map(str, arguments)), cwd, environment(**more), text)
+    return Answer(code, out.decode(), err.decode())
+
+
+def run_afresh(*arguments: object, cwd: Path, **more: str) -> Answer:
+    """Run a command to its end in a new interpreter, which reads its own settings."""
     done = subprocess.run(
         [*LINE, *map(str, arguments)],
         cwd=cwd,
         env=environment(**more),
-        input=text,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=240,
         check=False,

@@ -31,7 +31,7 @@ from storage import fleet
 from storage.database import Database
 from storage.models import Batch, Corpus, Job, Segment
 from storage.models import Worker as Member
-from tests import slow_engine
+from tests import slow_engine, warm
 from workers import leash
 
 ROOT = Path(__file__).parents[1]
@@ -132,15 +132,9 @@ class Fleet:
         self, *arguments: str, settings: Mapping[str, str] | None = None, code: int | None = 0
     ) -> subprocess.CompletedProcess[str]:
         """Run a `voicemill` command to its end, which must be the exit code given."""
-        done = subprocess.run(
-            [VOICEMILL, *arguments],
-            env={**self.environment, **(settings or {})},
-            cwd=self.folder / "work",
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-        )
+        environment = {**self.environment, **(settings or {})}
+        ended, out, err = warm.run(arguments, self.folder / "work", environment)
+        done = subprocess.CompletedProcess(arguments, ended, out.decode(), err.decode())
         assert code is None or done.returncode == code, (
             f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         )

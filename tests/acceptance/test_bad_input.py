@@ -320,7 +320,8 @@ def test_flower_says_what_it_lacks(tmp_path):
     hidden.mkdir()
     (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['flower'] = None\n")
     path = os.pathsep.join([str(hidden), str(commands.ROOT)])
-    answer = commands.run("flower", cwd=tmp_path, VOICEMILL_BROKER_URL="redis://127.0.0.1:1/0", PYTHONPATH=path)
+    broker = "redis://127.0.0.1:1/0"
+    answer = commands.run_afresh("flower", cwd=tmp_path, VOICEMILL_BROKER_URL=broker, PYTHONPATH=path)
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert answer.err.startswith("Error: Flower is not installed here: pip install 'voicemill[flower]'")
 
@@ -344,11 +345,11 @@ def test_a_file_whose_name_is_no_text_is_rendered(tmp_path):
     (tmp_path / name).write_text("A text in a file from long ago.")
     line = ("render", name, "--engine", "espeak", "--format", "wav", "-o", out)
     strict = {"PYTHONIOENCODING": "utf-8:strict"}  # as in most locales; in C's, Python is lenient
-    answer = commands.run(*line, "--json", cwd=tmp_path, **strict)
+    answer = commands.run_afresh(*line, "--json", cwd=tmp_path, **strict)
     assert answer.code == 0, answer.err
     assert (answer.json["source"], answer.json["out"]) == ("caf\ufffd.txt", out)
     assert [path.name for path in (tmp_path / out).glob("*.wav")] == ["caf-.wav"]
-    again = commands.run(*line, cwd=tmp_path, **strict)
+    again = commands.run_afresh(*line, cwd=tmp_path, **strict)
     assert (again.code, "Listen: sali" in again.out) == (0, True), again.err
 
 
