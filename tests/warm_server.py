@@ -3,6 +3,8 @@
 import gc
 import importlib
 
+import torch
+
 from cli.main import COMMANDS
 
 LATER = (
@@ -24,4 +26,5 @@ for module, _ in COMMANDS.values():
     importlib.import_module(f"cli.{module.partition(':')[0]}")
 for name in LATER:
     importlib.import_module(name)
+torch.set_num_threads(1)  # OMP_NUM_THREADS is read when it is imported
 gc.freeze()

@@ -97,3 +97,19 @@ def test_the_embedded_database_that_is_there_is_upgraded(tmp_path):
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (told["revision"],)
     connection.close()
+
+
+def test_what_stands_in_brackets_is_shown_as_it_is(tmp_path, sqlite_url):
+    """Not as the markup of a terminal, in which the address would be an error."""
+    line = {"id": "[bold]x [nothing]", "text": "A text."}
+    (tmp_path / "c.jsonl").write_text(json.dumps(line))
+    submitted = run(tmp_path, sqlite_url, "submit", "c.jsonl", "--engine", "espeak", "--name", "[red]tale")
+    assert submitted.code == 0, submitted.err
+    listed = run(tmp_path, sqlite_url, "list", "[red]tale")
+    assert (listed.code, line["id"] in listed.out) == (0, True), listed.err + listed.out
+    assert "[red]tale" in run(tmp_path, sqlite_url, "list").out
+    url = "https://example.org/[/b]"
+    added = run(tmp_path, sqlite_url, "webhooks", "add", url)
+    assert added.code == 0, added.err
+    shown = run(tmp_path, sqlite_url, "webhooks", "list")
+    assert (shown.code, url in shown.out) == (0, True), shown.err + shown.out
