@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .PHONY: help demo test lint chaos bench clean
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+# Python compiles what it imports when it first does; much of what is installed it never does.
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile
 WORKERS ?= 3# processes that the tests run in
 SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
@@ -15,8 +16,8 @@ help: ## This list
 demo: .venv/.base ## Speak examples/the-lamplighter.md into demo-out/, on any CPU
 	$(BIN)/voicemill render examples/the-lamplighter.md -o demo-out --format mp3 --captions vtt
 
-test: lint ## Everything that must hold: lint, types, all tests on real servers of their own
-	@tests/install_servers.sh
+test: ## Everything that must hold: lint, types, all tests on real servers of their own
+	@tests/install_servers.sh & servers=$$!; $(MAKE) --no-print-directory lint; linted=$$?; wait $$servers && exit $$linted
 	@temporary=$$(mktemp -d) && trap 'rm -rf "$$temporary"' EXIT && chmod 711 "$$temporary" && \
 	export TMPDIR=$$temporary VOICEMILL_TEST_REQUIRE_SERVERS=1 && \
 	{ $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS) || { [ $$? -eq 1 ] && echo "Once more, by itself, what failed:" && \
@@ -25,7 +26,7 @@ test: lint ## Everything that must hold: lint, types, all tests on real servers 
 lint: .venv/.dev ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 
 chaos: .venv/.dev ## Break everything around a fleet of its own, and compare: MINUTES=30 SEED=7 BROKER=redis ENGINE=maya1
 	$(BIN)/python -m tests.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
@@ -46,13 +47,13 @@ clean: ## Remove whatever these commands have made
 	    "apt install python3-venv), or make PYTHON=/path/to/python" >&2; exit 1
 
 .venv/.base: .venv/.made pyproject.toml
-	$(PIP) install --only-binary :all: --editable .
+	$(PIP) --only-binary :all: --editable .
 	@touch $@
 
 # torch comes first and by name, so that nothing after it fetches another build.
 # Where pip would get CUDA's: make test PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 .venv/.dev: .venv/.base constraints.txt
-	$(PIP) install --upgrade 'pip>=25.1'
-	$(PIP) install --constraint constraints.txt torch
-	$(PIP) install --constraint constraints.txt --editable '.[server,report,maya1,tensorrt]' --group dev
+	$(PIP) --upgrade 'pip>=25.1'
+	$(PIP) --constraint constraints.txt torch
+	$(PIP) --constraint constraints.txt --editable '.[server,report,maya1,tensorrt]' --group dev
 	@touch $@

@@ -88,6 +88,11 @@ class Server:
         """Everything a client in another process needs."""
         return {"url": self.url}
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started, and not stopped or killed since."""
+        return bool(self._processes)
+
     def prepare(self) -> None:
         """Whatever comes before the first start."""
 

@@ -27,11 +27,24 @@ BROKERS = {"redis": servers.Redis, "rabbitmq": partial(servers.RabbitMQ, managem
 MakeFleet = Callable[..., fleet.Fleet]
 
 
-@pytest.fixture(params=list(BROKERS))
-def broker(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
-    """A broker of our own."""
+@pytest.fixture(scope="module", params=list(BROKERS))
+def _broker(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
     with BROKERS[request.param]() as server:
         yield server
+
+
+@pytest.fixture
+def broker(_broker: servers.Server) -> servers.Server:
+    """A broker that is ours to do with as we like, with nothing in it."""
+    if not _broker.runs:
+        _broker.start()
+    if isinstance(_broker, servers.RabbitMQ):
+        for queue in json.loads(manage(_broker, "queues")):
+            manage(_broker, f"queues/%2F/{quote(queue['name'], safe='')}", "DELETE")
+    else:
+        with redis.Redis.from_url(_broker.url) as client:
+            client.flushall()
+    return _broker
 
 
 def accept(mill: fleet.Fleet, texts: list[str], name: str = "corpus") -> None:
@@ -80,7 +93,6 @@ def test_the_broker_may_stop_and_start_in_the_middle(make_fleet: MakeFleet, brok
     # 1: Celery was just then acknowledging something
     assert {scheduler.terminate(), worker.terminate()} <= {0, 1}, mill.told()
     assert time.monotonic() - begun < 30
-    broker.start()
 
 
 def test_two_copies_of_a_message_meet_after_a_cut_and_come_to_one_result_and_one_event(

@@ -48,21 +48,6 @@ def test_redis_keeps_its_data() -> None:
             assert client.get("kept") == b"7"
 
 
-@pytest.mark.slow
-def test_rabbitmq_keeps_what_quorum_queues_hold() -> None:
-    with servers.RabbitMQ() as broker:
-        with kombu.Connection(broker.url) as connection:
-            declare(connection)
-        broker.restart()  # a crash in its first half second would lose the queue: its name is not on disk yet
-        with kombu.Connection(broker.url) as connection:
-            connection.Producer().publish("kept", routing_key=declare(connection).name, confirm=True)
-        crash(broker)
-        with kombu.Connection(broker.url) as connection:
-            message = declare(connection).get(no_ack=True)
-            assert message is not None
-            assert message.payload == "kept"
-
-
 def test_the_shared_broker_has_a_management_plugin(rabbitmq: ring.Addresses) -> None:
     with kombu.Connection(rabbitmq["url"]) as connection:
         connection.connect()
@@ -100,13 +85,6 @@ def test_they_are_gone_when_their_owner_is_killed(open_folder: Path) -> None:
 def crash(server: servers.Server) -> None:
     server.kill()
     server.start()
-
-
-def declare(connection: kombu.Connection) -> kombu.Queue:
-    queue = kombu.Queue("held", durable=True, queue_arguments={"x-queue-type": "quorum"})
-    bound = queue(connection.default_channel)
-    bound.declare()
-    return bound
 
 
 def runs(process: int) -> bool:

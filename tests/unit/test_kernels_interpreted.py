@@ -11,10 +11,9 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cases", ["kernels", "sampler", "frames", "vocoder"])
-def test_the_triton_kernels_compute_what_plain_torch_does(cases: str) -> None:
-    file = HERE / f"interpreted_{cases}.py"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(file)]
+def test_the_triton_kernels_compute_what_plain_torch_does() -> None:
+    files = [str(HERE / f"interpreted_{cases}.py") for cases in ("kernels", "sampler", "frames", "vocoder")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files]
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
