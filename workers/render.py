@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from storage import batches, corpora, errors, jobs, keys, pools, seeds, segments, states, takes
 from storage.database import Database
 from storage.objects.store import Store, Together
-from workers import beside, keep
+from workers import beside, guarded, keep
 from workers import lease as leases
+from workers.answers import FLUSH_SECONDS, Answers, Kept
 from workers.audio import edit
 from workers.engines.engine import (
-    DeviceFaultError,
     Engine,
     EngineSpec,
     Failure,
@@ -37,19 +37,10 @@ from workers.shares import Shares
 log = logging.getLogger(__name__)
 
 TAKE_VERSION = 1  # of what is stored for a take: goes up when the same engine output gives other bytes
-FLUSH_TAKES = 128  # takes recorded in one transaction ...
-FLUSH_SECONDS = 1.0  # ... or after so long, whichever comes first
 AWAY_SECONDS = 1.0  # before a database or store that is away is tried again
 DATABASE_SECONDS = 600.0  # that a database is waited for: while it is away nobody else can take over, either
 
 Result = TypeVar("Result")
-
-
-@dataclass(slots=True)
-class Fault:
-    """Whether a process may go on using its device, and why not."""
-
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +63,9 @@ class Mill:
     hear: recogniser.Hear | None = None  # a machine that listens to takes
     hear_share: float = 1.0  # of takes that it listens to
     progress: Callable[[], None] = field(default=lambda: None)  # something has come of it, or is waited for
-    fault: Fault = field(default_factory=Fault)  # once there is one this process renders nothing more
+    fault: guarded.Fault = field(
+        default_factory=guarded.Fault
+    )  # once there is one this process renders nothing more
     codec: keep.Codec = field(init=False)
 
     def __post_init__(self) -> None:
@@ -162,7 +155,7 @@ class _Batch:
             return self._run()
         except batches.LeaseLostError:
             raise
-        except EngineBrokeError as error:
+        except guarded.EngineBrokeError as error:
             return self._split(error)
         except BaseException:
             self._give_back()  # the store is away or full, say: nobody needs to wait for the lease to run out
@@ -223,7 +216,7 @@ class _Batch:
         with self.mill.database.read() as connection:
             known = takes.metrics(connection, [request.key for request in requests])
         if known:
-            answers = _Answers()
+            answers = Answers()
             for key, metrics in known.items():
                 answers.take_in(self._judge(key, metrics))
             self.report.skipped = len(answers.done)
@@ -234,7 +227,7 @@ class _Batch:
         """Feed the engine and store what comes back, several takes at once; storing goes on beside rendering."""
         if not requests:
             return
-        answers = _Answers()
+        answers = Answers()
         engine = self._results(requests)
         with (
             closing(self.mill.store.together()) as self.shelf,
@@ -249,7 +242,7 @@ class _Batch:
                         for part in _parts(made, self.shelf.at_once):
                             answers.storing.append(storers.submit(self._keep_all, part))
                         if answers.are_due():
-                            due, answers = answers, _Answers()
+                            due, answers = answers, Answers()
                             self._record(due)
             finally:
                 self._record(answers)  # what was rendered before the engine broke is kept
@@ -263,13 +256,12 @@ class _Batch:
                 return
             self.recovered.add(take.key)
             yield take
-        yield from _guarded(
-            self.mill, [request for request in requests if request.key not in self.recovered], self.halt.any
-        )
+        left = [request for request in requests if request.key not in self.recovered]
+        yield from guarded.results(self.mill.engine, self.mill.fault, left, self.halt.any)
 
-    def _keep_all(self, made: Sequence[Take]) -> "tuple[list[_Kept], Exception | None]":
+    def _keep_all(self, made: Sequence[Take]) -> tuple[list[Kept], Exception | None]:
         """Store takes one after the other: those that are, and what kept the next one from it."""
-        kept: list[_Kept] = []
+        kept: list[Kept] = []
         for take in made:
             try:
                 kept.append(self._keep(take))
@@ -277,7 +269,7 @@ class _Batch:
                 return kept, error
         return kept, None
 
-    def _keep(self, take: Take) -> "_Kept":
+    def _keep(self, take: Take) -> Kept:
         """Store and measure one take, whatever the checks say: of several bad ones the best is delivered."""
         stored = self._patiently(
             lambda: keep.put(self.mill.store, self.shelf, take, self.mill.codec.speak), self._gives_up
@@ -293,7 +285,7 @@ class _Batch:
             metrics,
             take.recipe,
         )
-        return _Kept(record, self._judge(take.key, metrics))
+        return Kept(record, self._judge(take.key, metrics))
 
     def _judge(self, key: str, metrics: Mapping[str, Any]) -> Judgement:
         return self.judge.judge(key, metrics, self.waiting[key], self._key, self._metrics)
@@ -302,9 +294,11 @@ class _Batch:
         with self.mill.database.read() as connection:
             return takes.metrics(connection, take_keys)
 
-    def _record(self, answers: "_Answers") -> None:
+    def _record(self, answers: Answers) -> None:
         """One small transaction: takes, the segments they serve, failures and partials, under the fence."""
-        fault = self._await_storing(answers)
+        stored, fault = answers.stored()
+        for kept in stored:
+            self._count(kept)
         if answers.new:
             self.shelf.flush()  # never again after a fault: it would say that all is well
         if answers:
@@ -312,22 +306,7 @@ class _Batch:
         if fault is not None:
             raise fault
 
-    def _await_storing(self, answers: "_Answers") -> Exception | None:
-        """Wait until takes are stored. Where one could not be, those not begun are left out: what went wrong."""
-        fault: Exception | None = None
-        for storing in answers.storing:
-            if fault is not None and storing.cancel():
-                continue
-            kept, error = storing.result()
-            fault = fault or error
-            for each in kept:
-                self._count(each)
-                answers.new.append(each.take)
-                answers.take_in(each.judgement)
-        answers.storing.clear()
-        return fault
-
-    def _count(self, kept: "_Kept") -> None:
+    def _count(self, kept: Kept) -> None:
         """Add a take to the report."""
         if kept.take.take_key in self.recovered:
             self.report.skipped += len(kept.judgement.done)
@@ -336,7 +315,7 @@ class _Batch:
         self.report.tokens += self.waiting[kept.take.take_key][0].tokens_estimate
         self.report.audio_seconds += kept.take.samples / kept.take.sample_rate
 
-    def _record_stored(self, answers: "_Answers") -> None:
+    def _record_stored(self, answers: Answers) -> None:
         failed = sum(len(self.waiting[failure.key]) for failure in answers.failures)
         self.left -= len(answers.done) + failed
         try:
@@ -349,7 +328,7 @@ class _Batch:
         if ended:
             self.mill.ring(ended)
 
-    def _write(self, connection: sa.Connection, answers: "_Answers") -> list[int]:
+    def _write(self, connection: sa.Connection, answers: Answers) -> list[int]:
         """Jobs that have ended with these answers. Doing it twice is doing it once."""
         _write_takes(connection, answers)
         batches.fence(connection, self.lease)
@@ -438,7 +417,7 @@ class _Batch:
         seconds, total = self.mill.shares.end(self.lease.batch_id), sum(self.tokens.values())
         return {corpus_id: seconds * tokens / total for corpus_id, tokens in self.tokens.items() if total}
 
-    def _split(self, error: "EngineBrokeError") -> Report:
+    def _split(self, error: guarded.EngineBrokeError) -> Report:
         """The engine broke on the batch: halve it, or, where one segment was alone with it, count it against that one."""
         log.error("%s", error)
         spent = self._spent()
@@ -462,7 +441,9 @@ class _Batch:
             self.report.failed += 1
         return self.report
 
-    def _blame(self, connection: sa.Connection, work: segments.Work, error: "EngineBrokeError") -> list[int]:
+    def _blame(
+        self, connection: sa.Connection, work: segments.Work, error: guarded.EngineBrokeError
+    ) -> list[int]:
         """Count an error against a segment on which the engine broke: jobs that have ended with it."""
         job_id = segments.fail(
             connection,
@@ -481,74 +462,10 @@ def _parts(made: Sequence[Take], most: int) -> Iterator[Sequence[Take]]:
     return (made[start : start + size] for start in range(0, len(made), size or 1))
 
 
-def _write_takes(connection: sa.Connection, answers: "_Answers") -> None:
+def _write_takes(connection: sa.Connection, answers: Answers) -> None:
     """Write down what is true whoever holds the lease."""
     takes.record(connection, answers.new)
     takes.keep_partials(connection, answers.partials)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A take in the store, about to be recorded, and what came of it."""
-
-    take: takes.NewTake
-    judgement: Judgement
-
-
-@dataclass(slots=True)
-class _Answers:
-    """What the engine has answered and the database does not know yet."""
-
-    done: list[segments.Done] = field(default_factory=list)
-    taken: int = 0  # takes among them
-    storing: list[Future[tuple[list[_Kept], Exception | None]]] = field(default_factory=list)
-    new: list[takes.NewTake] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    partials: dict[str, tuple[bytes, int]] = field(default_factory=dict)
-    since: float = field(default_factory=time.monotonic)
-
-    def sort(self, results: Sequence[Take | Partial | Failure]) -> list[Take]:
-        """Write down what needs no storing: the takes, which do."""
-        made = []
-        for result in results:
-            match result:
-                case Take():
-                    made.append(result)
-                case Failure():
-                    self.failures.append(result)
-                case Partial() if result.state:
-                    self.partials[result.key] = (result.state, result.tokens)
-        self.taken += len(made)
-        return made
-
-    def take_in(self, judgement: Judgement) -> None:
-        self.done += judgement.done
-        self.failures += [judgement.failure] if judgement.failure else []
-
-    def __bool__(self) -> bool:
-        return bool(self.done or self.new or self.failures or self.partials)
-
-    def are_due(self) -> bool:
-        """Whether it is time to write them down."""
-        return self.taken + len(self.failures) >= FLUSH_TAKES or time.monotonic() - self.since > FLUSH_SECONDS
-
-
-class EngineBrokeError(Exception):
-    """The engine raised instead of answering: one of the batch's items broke it."""
-
-
-def _guarded(mill: Mill, requests: Sequence[Request], stop: Event) -> Iterator[Take | Partial | Failure]:
-    results = mill.engine.render(requests, stop)
-    while True:
-        try:
-            result = next(results)
-        except StopIteration:
-            return
-        except (Exception, SystemExit) as error:  # some libraries leave where they should raise
-            if isinstance(error, DeviceFaultError):
-                mill.fault.reason = str(error)  # first of all: writing anything down may fail, too
-            raise EngineBrokeError(f"{type(error).__name__}: {error}") from error
-        yield result
 
 
 def take_key(identity: Mapping[str, Any], voice: str, text: str, seed: int, options: Mapping[str, Any]) -> str:

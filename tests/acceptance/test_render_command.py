@@ -18,7 +18,7 @@ import pytest
 
 from scheduler import embedded
 from tests import commands, slow_engine
-from workers import render as rendering
+from workers import answers
 
 WORDS = [
     "river",
@@ -164,12 +164,12 @@ def test_killed_again_and_again_the_result_is_the_same_to_the_byte(tmp_path, eng
         process.stderr.close()
         assert len(recorded(out)) < LINES, "there was work to be done"
         gone = [(key, moment) for key, moment in engine.renderings()[before:] if key not in recorded(out)]
-        assert all(killed - moment < rendering.FLUSH_SECONDS + GRACE for _, moment in gone)
+        assert all(killed - moment < answers.FLUSH_SECONDS + GRACE for _, moment in gone)
         lost.update(key for key, _ in gone)
     assert engine.render(source, out, "--format", "wav").code == 0
     assert engine.counts() == Counter(recorded(out)) + lost, "what was written down was rendered again"
     print(f"{lost.total()} takes of {LINES} were rendered again after {KILLS} kills")
-    a_second = embedded.RENDERERS * rendering.FLUSH_SECONDS / PACE  # takes rendered between two records
+    a_second = embedded.RENDERERS * answers.FLUSH_SECONDS / PACE  # takes rendered between two records
     assert lost.total() <= KILLS * a_second / 2, "a kill comes in the middle of it, on the whole"
     assert files(out).keys() == files(calm).keys()
     assert sound(out) == sound(calm)

@@ -15,7 +15,7 @@ from storage.database import Database
 from storage.models import Corpus, Segment, Take
 from storage.objects import open_store
 from tests import corpus_maker, tones
-from workers import render
+from workers import answers, render
 from workers.audio import checks, edit
 from workers.engines import espeak, maya1
 from workers.engines.engine import Request, Result
@@ -78,7 +78,7 @@ def until(found, seconds=60):
 
 
 def test_what_failed_is_held_until_its_batch_ends_and_goes_on_together(mill, monkeypatch):
-    monkeypatch.setattr(render, "FLUSH_TAKES", 1)
+    monkeypatch.setattr(answers, "FLUSH_TAKES", 1)
     texts = [f"ONCE number {n} is silent." for n in range(5)] + [f"Good text {n}." for n in range(20)]
     corpus_maker.accepted(mill.database, [*texts, "SLOW text."])
     how = planner.Plan(workers=1, linger_seconds=0)
