@@ -19,7 +19,7 @@ demo: .venv/.base ## Speak examples/the-lamplighter.md into demo-out/, on any CP
 test: ## Everything that must hold: lint, types, all tests on real servers of their own
 	@tests/install_servers.sh & servers=$$!; $(MAKE) --no-print-directory lint; linted=$$?; wait $$servers && exit $$linted
 	@temporary=$$(mktemp -d) && trap 'rm -rf "$$temporary"' EXIT && chmod 711 "$$temporary" && \
-	export TMPDIR=$$temporary VOICEMILL_TEST_REQUIRE_SERVERS=1 && \
+	export TMPDIR=$$temporary VOICEMILL_TEST_REQUIRE_SERVERS=1 OPENBLAS_NUM_THREADS=1 && \
 	{ $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS) || { [ $$? -eq 1 ] && echo "Once more, by itself, what failed:" && \
 	    $(BIN)/pytest --last-failed --last-failed-no-failures none; }; }
 

@@ -59,7 +59,7 @@ class Sizes:
 
 TOY = Sizes(
     layers=1, hidden=48, heads=3, kv_heads=1, head_dim=16, intermediate=64, codec_dim=64, codec_latent=32,
-    mean_tokens=50, longest=120, context=320, waves=2, slots=3, sweep=(2,), peer_requests=2, check_rows=2,
+    mean_tokens=30, longest=60, context=320, waves=2, slots=3, sweep=(2,), peer_requests=2, check_rows=2,
     check_length=70, far_slots=5, copy_bytes=1 << 16, square=64,
 )  # fmt: skip
 

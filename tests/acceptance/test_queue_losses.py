@@ -246,7 +246,11 @@ def overlapping(broker_url: str) -> tuple[dict[str, str], str]:
     return {"VOICEMILL_BATCH_SECONDS": "600"}, "Lower VOICEMILL_BATCH_SECONDS"
 
 
-@pytest.mark.parametrize("queues", ["render.slow", "assemble", "deliver", "plan"])
+@pytest.mark.parametrize(
+    ("broker_url", "queues"),
+    [("redis", "render.slow"), ("rabbitmq", "assemble"), ("redis", "deliver"), ("rabbitmq", "plan")],
+    indirect=["broker_url"],
+)
 def test_times_that_overlap_end_a_plain_celery_worker_before_it_takes_a_message(
     mill: fleet.Fleet, queues: str, broker_url: str
 ) -> None:
