@@ -2,11 +2,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+unexport PYTHONDONTWRITEBYTECODE # what the tests import hundreds of times is compiled once
 .PHONY: help demo test lint chaos bench clean
 
 BIN := .venv/bin
-# Python compiles what it imports when it first does; much of what is installed it never does.
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 WORKERS ?= 3# processes that the tests run in
 SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
@@ -47,13 +47,13 @@ clean: ## Remove whatever these commands have made
 	    "apt install python3-venv), or make PYTHON=/path/to/python" >&2; exit 1
 
 .venv/.base: .venv/.made pyproject.toml
-	$(PIP) --only-binary :all: --editable .
+	$(PIP) install --only-binary :all: --editable .
 	@touch $@
 
 # torch comes first and by name, so that nothing after it fetches another build.
 # Where pip would get CUDA's: make test PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 .venv/.dev: .venv/.base constraints.txt
-	$(PIP) --upgrade 'pip>=25.1'
-	$(PIP) --constraint constraints.txt torch
-	$(PIP) --constraint constraints.txt --editable '.[server,report,maya1,tensorrt]' --group dev
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --constraint constraints.txt torch
+	$(PIP) install --constraint constraints.txt --editable '.[server,report,maya1,tensorrt]' --group dev
 	@touch $@
