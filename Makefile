@@ -53,7 +53,8 @@ clean: ## Remove whatever these commands have made
 # torch comes first and by name, so that nothing after it fetches another build.
 # Where pip would get CUDA's: make test PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 .venv/.dev: .venv/.base constraints.txt
-	$(PIP) install --upgrade 'pip>=25.1'
-	$(PIP) install --constraint constraints.txt torch
-	$(PIP) install --constraint constraints.txt --editable '.[server,report,maya1,tensorrt]' --group dev
+	$(PIP) install --no-compile --upgrade 'pip>=25.1'
+	$(PIP) install --no-compile --constraint constraints.txt torch
+	$(PIP) install --no-compile --constraint constraints.txt --editable '.[server,report,maya1,tensorrt]' --group dev
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null || true # pip would, with one core; some files are of older Pythons
 	@touch $@
