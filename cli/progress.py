@@ -173,13 +173,15 @@ def _show(database: Database, corpus: sa.Row[Any], meter: Meter, ended: Event) -
         return
     from rich.console import Console  # here, since few commands show a bar
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
+    console = Console(stderr=True, highlight=False)
     columns = (
-        TextColumn("{task.percentage:>3.0f}%"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.percentage:>3.0f}%", table_column=Column(min_width=4, no_wrap=True)),
+        BarColumn(bar_width=min(24, console.width // 8)),
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1)),  # wraps where it must
     )
-    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1)
         for _ in _looks(database, corpus.id, meter, ended, 0.5):
             bar.update(task, completed=meter.share(), description=meter.line())
