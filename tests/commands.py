@@ -11,6 +11,7 @@ from typing import Any
 from tests import warm
 
 ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT = 240.0  # seconds
 LINE = [sys.executable, "-m", "cli"]
 
 
@@ -32,7 +33,7 @@ def environment(**more: str) -> dict[str, str]:
 def run(*arguments: object, cwd: Path, given: str | bytes = b"", **more: str) -> Answer:
     """Run a command to its end."""
     text = given.encode() if isinstance(given, str) else given
-    code, out, err = warm.run(list(map(str, arguments)), cwd, environment(**more), text)
+    code, out, err = warm.run(list(map(str, arguments)), cwd, environment(**more), TIMEOUT, text)
     return Answer(code, out.decode(), err.decode())
 
 
@@ -44,7 +45,7 @@ def run_afresh(*arguments: object, cwd: Path, **more: str) -> Answer:
         env=environment(**more),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=240,
+        timeout=TIMEOUT,
         check=False,
     )
     return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())

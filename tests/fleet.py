@@ -133,7 +133,7 @@ class Fleet:
     ) -> subprocess.CompletedProcess[str]:
         """Run a `voicemill` command to its end, which must be the exit code given."""
         environment = {**self.environment, **(settings or {})}
-        ended, out, err = warm.run(arguments, self.folder / "work", environment)
+        ended, out, err = warm.run(arguments, self.folder / "work", environment, DEADLINE)
         done = subprocess.CompletedProcess(arguments, ended, out.decode(), err.decode())
         assert code is None or done.returncode == code, (
             f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-TIMEOUT = 240.0  # seconds
 SERVER = "tests.warm_server"  # imports what commands need
 
 _context = multiprocessing.get_context("forkserver")
@@ -24,9 +23,9 @@ class CommandHangsError(Exception):
 
 
 def run(
-    arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], given: bytes = b""
+    arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], seconds: float, given: bytes = b""
 ) -> tuple[int, bytes, bytes]:
-    """Run a command to its end: exit code, standard output and error."""
+    """Run a command to its end, for so long at most: exit code, standard output and error."""
     _context.set_forkserver_preload(["__main__", SERVER])
     with tempfile.TemporaryDirectory(prefix="voicemill-command-") as folder:
         streams = [Path(folder, name) for name in ("in", "out", "err")]
@@ -36,11 +35,11 @@ def run(
             target=_command, args=(list(arguments), str(cwd), dict(environment), list(map(str, streams)))
         )
         process.start()
-        process.join(TIMEOUT)
+        process.join(seconds)
         if process.exitcode is None:
             process.kill()
             process.join()
-            raise CommandHangsError(f"{arguments} did not end within {TIMEOUT:.0f} s")
+            raise CommandHangsError(f"{arguments} did not end within {seconds:.0f} s")
         return process.exitcode or 0, streams[1].read_bytes(), streams[2].read_bytes()
 
 
