@@ -86,9 +86,8 @@ class JobColumns(sa.TypedColumns):
     audio_bytes = optional(Big)
     audio_sha256 = optional(Text)
     deliverables = optional(JsonOrNull)  # every file; the first is above, too
-    level = optional(
-        JsonOrNull
-    )  # of the programme and the gains that follow from it, as first measured: they stay where takes are made again
+    # Of the programme and the gains that follow from it, as first measured: they stay where takes are made again
+    level = optional(JsonOrNull)
     reason = optional(Text)  # why it failed or needs a listen
     detail = optional(Text)
     attempts = required(Big, default=0)  # of its assembly
@@ -135,9 +134,8 @@ class SegmentColumns(sa.TypedColumns):
     take_key = optional(Text)
     attempts = required(Small, default=0)  # errors of the item itself
     interruptions = required(Small, default=0)  # not its fault, not counted against it
-    losses = required(
-        Small, server_default="0"
-    )  # those of them without notice: often enough, and it may be what its workers die of
+    # Those of them without notice: often enough, and it may be what its workers die of
+    losses = required(Small, server_default="0")
     seed = optional(Big)  # where a person asked for another take; else the job's
     redone = required(Small, server_default="0")  # how often a person did
     reason = optional(Text)
@@ -217,11 +215,7 @@ class TakeColumns(sa.TypedColumns):
     created_at = required(Float)
 
 
-Take = sa.Table(
-    "takes",
-    METADATA,
-    TakeColumns,
-)
+Take = sa.Table("takes", METADATA, TakeColumns)
 
 
 class PartialColumns(sa.TypedColumns):
@@ -233,11 +227,7 @@ class PartialColumns(sa.TypedColumns):
     updated_at = required(Float)
 
 
-Partial = sa.Table(
-    "partials",
-    METADATA,
-    PartialColumns,
-)
+Partial = sa.Table("partials", METADATA, PartialColumns)
 
 
 class ReelColumns(sa.TypedColumns):
@@ -253,11 +243,7 @@ class ReelColumns(sa.TypedColumns):
     lease_expires_at = optional(Float)
 
 
-Reel = sa.Table(
-    "reels",
-    METADATA,
-    ReelColumns,
-)
+Reel = sa.Table("reels", METADATA, ReelColumns)
 
 
 class ClockColumns(sa.TypedColumns):
@@ -268,11 +254,7 @@ class ClockColumns(sa.TypedColumns):
     virtual_time = required(Big)
 
 
-Clock = sa.Table(
-    "clocks",
-    METADATA,
-    ClockColumns,
-)
+Clock = sa.Table("clocks", METADATA, ClockColumns)
 
 
 class SpeedColumns(sa.TypedColumns):
@@ -283,11 +265,7 @@ class SpeedColumns(sa.TypedColumns):
     updated_at = required(Float)
 
 
-Speed = sa.Table(
-    "speeds",
-    METADATA,
-    SpeedColumns,
-)
+Speed = sa.Table("speeds", METADATA, SpeedColumns)
 
 
 class RejectionColumns(sa.TypedColumns):
@@ -300,11 +278,7 @@ class RejectionColumns(sa.TypedColumns):
     received_at = required(Float)
 
 
-Rejection = sa.Table(
-    "rejections",
-    METADATA,
-    RejectionColumns,
-)
+Rejection = sa.Table("rejections", METADATA, RejectionColumns)
 
 
 class WorkerColumns(sa.TypedColumns):
@@ -316,11 +290,7 @@ class WorkerColumns(sa.TypedColumns):
     seen_at = required(Float)
 
 
-Worker = sa.Table(
-    "workers",
-    METADATA,
-    WorkerColumns,
-)
+Worker = sa.Table("workers", METADATA, WorkerColumns)
 
 
 class EndpointColumns(sa.TypedColumns):
@@ -341,11 +311,7 @@ class EndpointColumns(sa.TypedColumns):
     created_at = required(Float)
 
 
-Endpoint = sa.Table(
-    "endpoints",
-    METADATA,
-    EndpointColumns,
-)
+Endpoint = sa.Table("endpoints", METADATA, EndpointColumns)
 
 
 class SubscriptionColumns(sa.TypedColumns):
@@ -355,11 +321,7 @@ class SubscriptionColumns(sa.TypedColumns):
     endpoint_id = required(Identity, sa.ForeignKey("endpoints.id", ondelete="CASCADE"), primary_key=True)
 
 
-Subscription = sa.Table(
-    "subscriptions",
-    METADATA,
-    SubscriptionColumns,
-)
+Subscription = sa.Table("subscriptions", METADATA, SubscriptionColumns)
 
 
 class EventColumns(sa.TypedColumns):
@@ -372,11 +334,7 @@ class EventColumns(sa.TypedColumns):
     created_at = required(Float, index=True)
 
 
-Event = sa.Table(
-    "events",
-    METADATA,
-    EventColumns,
-)
+Event = sa.Table("events", METADATA, EventColumns)
 
 
 class DeliveryColumns(sa.TypedColumns):
