@@ -8,6 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE # what the tests import hundreds of times is co
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 WORKERS ?= 3# processes that the tests run in
+SELDOM := /(matplotlib|moto|mypy|networkx|sympy|transformers/models)/# the little of these that is imported is compiled then
 SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 help: ## This list
@@ -20,7 +21,7 @@ test: ## Everything that must hold: lint, types, all tests on real servers of th
 	@tests/install_servers.sh & servers=$$!; $(MAKE) --no-print-directory lint; linted=$$?; wait $$servers && exit $$linted
 	@temporary=$$(mktemp -d) && trap 'rm -rf "$$temporary"' EXIT && chmod 711 "$$temporary" && \
 	export TMPDIR=$$temporary VOICEMILL_TEST_REQUIRE_SERVERS=1 OPENBLAS_NUM_THREADS=1 && \
-	{ $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS) || { [ $$? -eq 1 ] && echo "Once more, by itself, what failed:" && \
+	{ $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS) || { [ $$? -eq 1 ] && echo "Once more, by itself, what failed:" && \
 	    $(BIN)/pytest --last-failed --last-failed-no-failures none; }; }
 
 lint: .venv/.dev ## Style and types
@@ -52,9 +53,9 @@ clean: ## Remove whatever these commands have made
 
 # torch comes first and by name, so that nothing after it fetches another build.
 # Where pip would get CUDA's: make test PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
-.venv/.dev: .venv/.base constraints.txt
+.venv/.dev: .venv/.made pyproject.toml constraints.txt
 	$(PIP) install --no-compile --upgrade 'pip>=25.1'
 	$(PIP) install --no-compile --constraint constraints.txt torch
 	$(PIP) install --no-compile --constraint constraints.txt --editable '.[server,report,maya1,tensorrt]' --group dev
-	@$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null || true # pip would, with one core; some files are of older Pythons
-	@touch $@
+	@$(BIN)/python -m compileall -q -j 0 -x '$(SELDOM)' .venv/lib > /dev/null || true # pip would, with one core; some files are of newer Pythons
+	@touch .venv/.base $@

@@ -4,6 +4,7 @@ Servers are started when a test first needs one (`tests/ring.py`). Where one is 
 skipped, or fail if VOICEMILL_TEST_REQUIRE_SERVERS=1, as `make test` has it.
 """
 
+import gc
 import os
 import shutil
 import uuid
@@ -34,6 +35,7 @@ Server = Callable[[str], ring.Addresses]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # what is imported now stays: there is no garbage among it
     told = getattr(config, "workerinput", None)
     config.stash[RING] = ring.FarRing(told["ring"], told["ring_key"]) if told else ring.OwnRing()
 
@@ -48,12 +50,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     own = config.stash[RING]
     if isinstance(own, ring.OwnRing):
         own.close()
+    gc.unfreeze()  # extensions in C++ look for what was left behind
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -91,6 +91,7 @@ class Fleet:
         store_url: str | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
+        warm.prepare()
         self.folder = folder
         self.engine_folder = folder / "engine"
         self.engine_folder.mkdir(parents=True)

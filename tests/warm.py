@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 
 SERVER = "tests.warm_server"  # imports what commands need
@@ -22,11 +23,17 @@ class CommandHangsError(Exception):
     """A command did not end in time."""
 
 
+def prepare() -> None:
+    """Let the process start that commands are forked from, unless it runs; it imports for some seconds, and we go on."""
+    _context.set_forkserver_preload(["__main__", SERVER])
+    forkserver.ensure_running()
+
+
 def run(
     arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], seconds: float, given: bytes = b""
 ) -> tuple[int, bytes, bytes]:
     """Run a command to its end, for so long at most: exit code, standard output and error."""
-    _context.set_forkserver_preload(["__main__", SERVER])
+    prepare()
     with tempfile.TemporaryDirectory(prefix="voicemill-command-") as folder:
         streams = [Path(folder, name) for name in ("in", "out", "err")]
         for path in streams:
