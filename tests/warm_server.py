@@ -3,8 +3,6 @@
 import gc
 import importlib
 
-import torch
-
 from cli.main import COMMANDS
 
 LATER = (
@@ -26,5 +24,4 @@ for module, _ in COMMANDS.values():
     importlib.import_module(f"cli.{module.partition(':')[0]}")
 for name in LATER:
     importlib.import_module(name)
-torch.set_num_threads(1)  # OMP_NUM_THREADS is read when it is imported
 gc.freeze()
