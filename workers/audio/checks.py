@@ -7,7 +7,7 @@ second. A text that says the same thing twice may sound so.
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -48,12 +48,15 @@ class Metrics:
 
     def as_dict(self) -> dict[str, float]:
         """As JSON-able fields, rounded to what means something."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
+        return {name: round(getattr(self, name), 4) for name in _METRICS}
 
     @classmethod
     def stored(cls, metrics: Mapping[str, Any]) -> Self:
         """As `as_dict` gave them; what an older version did not measure counts as 0."""
-        return cls(**{each.name: float(metrics.get(each.name, 0.0)) for each in fields(cls)})
+        return cls(**{name: float(metrics.get(name, 0.0)) for name in _METRICS})
+
+
+_METRICS = tuple(each.name for each in fields(Metrics))
 
 
 class Verdict(NamedTuple):
@@ -90,15 +93,17 @@ def measure(pcm: bytes, sample_rate: int, *, loops: bool = True) -> Metrics:
         return Metrics(0.0, NOTHING_DBFS, NOTHING_DBFS, 1.0, 0.0)
     sizes = np.abs(samples)
     squares = samples * samples
-    starts = np.arange(0, len(samples), sample_rate * FRAME_MS // 1000)
-    frames = np.add.reduceat(squares, starts) / np.diff(starts, append=len(samples))
-    silent = frames < SILENT_FRAME**2
+    hop = sample_rate * FRAME_MS // 1000
+    starts = np.arange(0, len(samples), hop)
+    lengths = np.full(len(starts), hop)
+    lengths[-1] = len(samples) - starts[-1]
+    silent = np.add.reduceat(squares, starts) / lengths < SILENT_FRAME**2
     return Metrics(
         seconds=len(samples) / sample_rate,
-        rms_dbfs=_dbfs(float(np.sqrt(squares.mean(dtype=np.float64)))),
+        rms_dbfs=_dbfs(float(np.sqrt(np.add.reduce(squares, dtype=np.float64) / len(samples)))),
         peak_dbfs=_dbfs(float(sizes.max())),
-        silence_ratio=float(silent.mean()),
-        clipped_ratio=float((sizes >= CLIPPED).mean()),
+        silence_ratio=int(np.count_nonzero(silent)) / len(silent),
+        clipped_ratio=int(np.count_nonzero(sizes >= CLIPPED)) / len(samples),
         gap_seconds=_longest_gap(silent) * FRAME_MS / 1000,
         loop_seconds=loop_frames(samples, sample_rate) * LOOP_MS / 1000 if loops else 0.0,
     )
@@ -126,10 +131,11 @@ def judge(metrics: Metrics, text: str, within: Limits) -> Verdict | None:
     if metrics.clipped_ratio > within.clipped_ratio:
         detail = f"{metrics.clipped_ratio:.1%} of it is clipped, more than {within.clipped_ratio:.0%}"
         return _beyond(Reason.CLIPPED, detail, metrics.clipped_ratio, within.clipped_ratio)
-    loop = within.loop_seconds + within.longest[1] * repeated(words)
-    if metrics.loop_seconds > loop:
-        detail = f"{metrics.loop_seconds:.1f} s of it are the same sound again and again"
-        return _beyond(Reason.LOOP, detail, metrics.loop_seconds, loop)
+    if metrics.loop_seconds > within.loop_seconds:
+        loop = within.loop_seconds + within.longest[1] * repeated(words)
+        if metrics.loop_seconds > loop:
+            detail = f"{metrics.loop_seconds:.1f} s of it are the same sound again and again"
+            return _beyond(Reason.LOOP, detail, metrics.loop_seconds, loop)
     shortest = within.shortest[0] + within.shortest[1] * spoken
     if metrics.seconds < shortest:
         detail = f"it lasts {metrics.seconds:.1f} s, where {shortest:.1f} s is the least for its text"

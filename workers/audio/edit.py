@@ -45,8 +45,9 @@ def _edges(pcm: bytes, sample_rate: int) -> tuple[int, int] | None:
     pydub's own search measures slice after slice in Python; one pass of NumPy finds the same a hundred times faster.
     """
     samples = np.frombuffer(pcm, dtype="<i2")
-    loud = np.flatnonzero((samples > QUIET) | (samples < -QUIET))
-    if not len(loud):
+    loud = (samples > QUIET) | (samples < -QUIET)
+    if not loud.any():
         return None
-    first, last = int(loud[0]) * 1000 // sample_rate, -(-int(loud[-1] + 1) * 1000 // sample_rate)
+    start, end = int(loud.argmax()), len(loud) - int(loud[::-1].argmax())
+    first, last = start * 1000 // sample_rate, -(-end * 1000 // sample_rate)
     return max(0, first - MARGIN_MS), min(last + MARGIN_MS, len(samples) * 1000 // sample_rate)
