@@ -140,6 +140,11 @@ def of_batch(connection: sa.Connection, batch_id: int) -> list[Work]:
     return [Work(*row) for row in connection.execute(query)]
 
 
+# Segments that are given and still in their batch. Postgres does not estimate a CASE. Without one, and without statistics,
+# it expects one segment in the batch, and holds each that there is against every one given.
+_STILL_THERE = """
+    segments.id = given.id AND CASE WHEN segments.batch_id = :batch_id THEN segments.state = 'batched' ELSE false END
+"""
 _DONE = {"id": "bigint", "take_key": "text", "reason": "text", "detail": "text"}
 
 
@@ -164,7 +169,7 @@ def finish(connection: sa.Connection, batch_id: int, done: Sequence[Done]) -> di
         UPDATE segments SET state = 'done', take_key = given.take_key, reason = given.reason, detail = given.detail,
                batch_id = NULL
         FROM {given.table(connection, _DONE)}
-        WHERE segments.id = given.id AND segments.batch_id = :batch_id AND segments.state = 'batched'
+        WHERE {_STILL_THERE}
         RETURNING segments.job_id
     """)  # noqa: S608
     parameters = given.rows([item.id, item.take_key, item.reason, item.detail] for item in done)
@@ -197,8 +202,7 @@ def hold(connection: sa.Connection, batch_id: int, refused: Sequence[Refused]) -
     statement = sa.text(f"""
         UPDATE segments SET attempts = given.attempts + 1, reason = given.reason, detail = given.detail
         FROM {given.table(connection, _REFUSED)}
-        WHERE segments.id = given.id AND segments.batch_id = :batch_id AND segments.state = 'batched'
-              AND segments.attempts = given.attempts
+        WHERE {_STILL_THERE} AND segments.attempts = given.attempts
     """)  # noqa: S608
     parameters = given.rows([item.id, item.attempts, item.reason, item.detail] for item in refused)
     connection.execute(statement, {**parameters, "batch_id": batch_id})
