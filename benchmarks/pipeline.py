@@ -4,9 +4,9 @@
 
 It starts a Postgres and a Redis of its own and as many worker processes as asked for, warms them up with a small corpus, and
 then, round by round and in alternating order, takes the time from the moment a corpus is in the database to the moment its last
-segment is done. Each measurement has a database, a Redis and a store of its own. Fewer segments tell less of how fast it goes than
-of its ends: the last batch waits some seconds for more to come, which an engine that costs nothing would have used. See `parts/plain_celery.py` for what plain
-Celery does and leaves out, `docs/performance.md` for the figures.
+segment is done. Each measurement has a database, a Redis and a store of its own. Fewer segments would tell of the end more than
+of the way: the last batch waits some seconds for more to come, in which an engine that costs nothing gets far. See
+`parts/plain_celery.py` for what plain Celery does and leaves out, `docs/performance.md` for the figures.
 """
 
 import argparse
